@@ -1,0 +1,178 @@
+package media
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+const unfinishedDir = "unfinished"
+
+// writeCategory groups our writes in Pebble's disk statistics.
+const writeCategory vfs.DiskWriteCategory = "holdfast-pack"
+
+// Dir is a directory medium. It works on a vfs.FS so that tests can crash it
+// and make it fail at any operation.
+type Dir struct {
+	fs   vfs.FS
+	root string
+}
+
+var _ Media = (*Dir)(nil)
+
+// NewDir makes or opens the directory medium at root.
+func NewDir(fsys vfs.FS, root string) (*Dir, error) {
+	d := &Dir{fs: fsys, root: root}
+	if err := fsys.MkdirAll(fsys.PathJoin(root, unfinishedDir), 0o755); err != nil {
+		return nil, fmt.Errorf("make directory for packs: %w", err)
+	}
+	for _, dir := range []string{root, fsys.PathDir(root)} {
+		if err := d.syncDir(dir); err != nil {
+			return nil, err
+		}
+	}
+	return d, nil
+}
+
+func (d *Dir) path(name string) string { return d.fs.PathJoin(d.root, name[:2], name) }
+
+func (d *Dir) unfinished(name string) string { return d.fs.PathJoin(d.root, unfinishedDir, name) }
+
+func checkName(name string) error {
+	if len(name) < 2 || strings.ContainsAny(name, "/\x00") || name[0] == '.' {
+		return fmt.Errorf("file name %q: %w", name, fs.ErrInvalid)
+	}
+	return nil
+}
+
+// Create implements Media.
+func (d *Dir) Create(name string) (Upload, error) {
+	if err := checkName(name); err != nil {
+		return nil, err
+	}
+	if _, err := d.fs.Stat(d.path(name)); err == nil {
+		return nil, fmt.Errorf("create %s: %w", d.path(name), ErrExists)
+	}
+	f, err := d.fs.Create(d.unfinished(name), writeCategory)
+	if err != nil {
+		return nil, fmt.Errorf("create pack: %w", err)
+	}
+	return &upload{dir: d, name: name, File: f}, nil
+}
+
+type upload struct {
+	vfs.File
+	dir  *Dir
+	name string
+}
+
+// Commit is the durable order of a file.
+func (u *upload) Commit() error {
+	if err := u.File.Sync(); err != nil {
+		return fmt.Errorf("sync %s: %w", u.name, err)
+	}
+	return u.dir.publish(u.name)
+}
+
+func (d *Dir) publish(name string) error {
+	final := d.path(name)
+	sub := d.fs.PathDir(final)
+	if err := d.makeSub(sub); err != nil {
+		return err
+	}
+	if err := d.fs.Rename(d.unfinished(name), final); err != nil {
+		return fmt.Errorf("publish %s: %w", name, err)
+	}
+	if err := d.syncDir(sub); err != nil {
+		// The caller will report a failure, so the name must not stay.
+		return errors.Join(err, d.fs.Rename(final, d.unfinished(name)))
+	}
+	return nil
+}
+
+// makeSub makes one of the 256 directories, durably.
+func (d *Dir) makeSub(sub string) error {
+	if _, err := d.fs.Stat(sub); err == nil {
+		return nil
+	}
+	if err := d.fs.MkdirAll(sub, 0o755); err != nil {
+		return fmt.Errorf("make directory for packs: %w", err)
+	}
+	return d.syncDir(d.root)
+}
+
+func (d *Dir) syncDir(path string) error {
+	dir, err := d.fs.OpenDir(path)
+	if err != nil {
+		return fmt.Errorf("sync directory: %w", err)
+	}
+	defer dir.Close()
+	if err := dir.Sync(); err != nil {
+		return fmt.Errorf("sync directory %s: %w", path, err)
+	}
+	return nil
+}
+
+// Open implements Media.
+func (d *Dir) Open(name string) (File, error) {
+	if err := checkName(name); err != nil {
+		return nil, err
+	}
+	f, err := d.fs.Open(d.path(name))
+	if err != nil {
+		return nil, fmt.Errorf("open pack: %w", err)
+	}
+	st, err := f.Stat()
+	if err != nil {
+		f.Close()
+		return nil, fmt.Errorf("open pack: %w", err)
+	}
+	return &file{f, st.Size()}, nil
+}
+
+type file struct {
+	vfs.File
+	size int64
+}
+
+func (f *file) Size() int64 { return f.size }
+
+// List implements Media.
+func (d *Dir) List(fn func(name string) error) error {
+	subs, err := d.fs.List(d.root)
+	if err != nil {
+		return fmt.Errorf("list packs: %w", err)
+	}
+	for _, sub := range subs {
+		if len(sub) != 2 {
+			continue
+		}
+		names, err := d.fs.List(d.fs.PathJoin(d.root, sub))
+		if err != nil {
+			return fmt.Errorf("list packs: %w", err)
+		}
+		for _, name := range names {
+			if !strings.HasPrefix(name, sub) {
+				continue // not ours: a pack lies under its own first digits
+			}
+			if err := fn(name); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// Remove implements Media.
+func (d *Dir) Remove(name string) error {
+	if err := checkName(name); err != nil {
+		return err
+	}
+	if err := d.fs.Remove(d.path(name)); err != nil {
+		return fmt.Errorf("remove pack: %w", err)
+	}
+	return d.syncDir(d.fs.PathDir(d.path(name)))
+}

@@ -1,0 +1,82 @@
+// Package pack is the format of records and packs: how chunks lie on disk.
+// All numbers are little-endian and bounded; what is written here is on disk
+// and must not change within format version 1.
+//
+// # Pack
+//
+//	+--------+--------+--------+ ... +--------+--------+--------+---------+
+//	| header | record | record |     | record | footer | parity | trailer |
+//	+--------+--------+--------+ ... +--------+--------+--------+---------+
+//
+// A pack is written once, front to back, under a temporary name, and gets its
+// final name when all of it is durable; from then on it never changes. A pack
+// holds either disk data or maps and roots (its class), never both, so that a
+// walk of all maps reads few packs.
+//
+// Header, 64 bytes at offset 0:
+//
+//	 0  8  magic "HFPACK\x00\x01"
+//	 8  8  pack id, the number in the file's name
+//	16 16  store id
+//	32  1  class: 0 data, 1 meta
+//	33 15  zero
+//	48 16  sum of bytes 0..48
+//
+// Footer: one entry of 48 bytes a record, in the records' order, so that an
+// index is rebuilt without reading the records:
+//
+//	 0 32  chunk id
+//	32  4  offset of the record in the pack
+//	36  4  payload length
+//	40  4  plain length
+//	44  1  kind
+//	45  1  codec
+//	46  2  zero
+//
+// Parity: nothing in packs whose trailer says parity kind 0.
+//
+// Trailer, the last 64 bytes:
+//
+//	 0  8  magic "HFPEND\x00\x01"
+//	 8  8  pack id
+//	16  8  offset of the footer
+//	24  4  number of footer entries
+//	28  1  parity kind: 0 none
+//	29  3  zero
+//	32 16  sum of the footer
+//	48 16  sum of bytes 0..48
+//
+// # Record
+//
+// Header, 64 bytes, then the payload:
+//
+//	 0  4  magic "HFr1"
+//	 4  1  kind
+//	 5  1  codec: 0 stored as it is, 1 zstd
+//	 6  1  frames: 0 one frame, else log2 of the plain bytes of each frame
+//	 7  1  sealing: 0 not encrypted
+//	 8  4  plain length, 1..65536
+//	12  4  payload length
+//	16 32  chunk id: BLAKE3-256 of the plain bytes, keyed with the store's key
+//	48 16  sum of bytes 0..48 and the payload
+//
+// A sum is the first 16 bytes of an unkeyed BLAKE3 hash: a scrub checks
+// the stored bytes without the store's key and without decoding them. The
+// chunk id proves the plain bytes; nothing is served unless it fits.
+//
+// With frames (codec zstd only) the payload begins with a table of one entry
+// of 20 bytes a frame, then the frames follow:
+//
+//	0  4  stored length of the frame; equal to its plain length: not compressed
+//	4 16  frame sum: first 16 bytes of BLAKE3, keyed with a key derived from
+//	      the store's, of the frame's plain bytes, the chunk id and the frame
+//	      number (one byte)
+//
+// so that one frame is read, decoded and proved alone.
+//
+// # After a crash
+//
+// A pack under its temporary name may end anywhere and may have unwritten gaps
+// in what was not yet synced. Scan finds every record in it whose sum fits,
+// also behind a gap; those are kept and the pack is finished in place.
+package pack

@@ -1,0 +1,101 @@
+package pack
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math/bits"
+
+	"github.com/zeebo/blake3"
+)
+
+const (
+	minFrameLog   = 12
+	maxFrameLog   = 15
+	maxFrames     = MaxChunk >> minFrameLog
+	frameEntryLen = 4 + sumLen
+)
+
+func frameLogOf(size int) (uint8, error) {
+	log := bits.Len(uint(size)) - 1
+	if size <= 0 || size != 1<<log || log < minFrameLog || log > maxFrameLog {
+		return 0, fmt.Errorf("frame size %d: want a power of two from %d to %d", size, 1<<minFrameLog, MaxChunk)
+	}
+	return uint8(log), nil
+}
+
+func frameCount(plainLen int, log uint8) int { return (plainLen + 1<<log - 1) >> log }
+
+// framePlain returns the plain range [from, to) of frame i.
+func framePlain(plainLen int, log uint8, i int) (from, to int) {
+	return i << log, min(plainLen, (i+1)<<log)
+}
+
+func (c *Codec) frameSum(plain []byte, id ID, i int) (s [sumLen]byte) {
+	h, err := blake3.NewKeyed(c.frameKey[:])
+	if err != nil {
+		panic(err) // only for a key that is not 32 bytes long
+	}
+	h.Write(plain)
+	h.Write(id[:])
+	h.Write([]byte{byte(i)})
+	var full [32]byte
+	h.Sum(full[:0])
+	copy(s[:], full[:])
+	return s
+}
+
+// appendFrames appends the frame table and the frames of plain.
+func (c *Codec) appendFrames(buf []byte, id ID, plain []byte) []byte {
+	n := frameCount(len(plain), c.frameLog)
+	table := len(buf)
+	buf = append(buf, make([]byte, n*frameEntryLen)...)
+	for i := range n {
+		from, to := framePlain(len(plain), c.frameLog, i)
+		start := len(buf)
+		buf = c.enc.EncodeAll(plain[from:to], buf)
+		if len(buf)-start >= to-from {
+			buf = append(buf[:start], plain[from:to]...)
+		}
+		e := buf[table+i*frameEntryLen:]
+		binary.LittleEndian.PutUint32(e, uint32(len(buf)-start))
+		s := c.frameSum(plain[from:to], id, i)
+		copy(e[4:], s[:])
+	}
+	return buf
+}
+
+// decodeFrames decodes every frame. The caller checks the whole against the
+// chunk id, which says more than the frames' own sums.
+func (c *Codec) decodeFrames(buf []byte, h *header, payload []byte) ([]byte, error) {
+	n := frameCount(h.plainLen, h.frameLog)
+	off := n * frameEntryLen
+	for i := range n {
+		from, to := framePlain(h.plainLen, h.frameLog, i)
+		stored, err := frameAt(payload, i, off)
+		if err != nil {
+			return nil, err
+		}
+		off += len(stored)
+		if len(stored) == to-from {
+			buf = append(buf, stored...)
+		} else if buf, err = c.inflate(buf, stored, to-from); err != nil {
+			return nil, fmt.Errorf("frame %d: %w", i, err)
+		}
+	}
+	if off != len(payload) {
+		return nil, fmt.Errorf("frames end at byte %d of a payload of %d", off, len(payload))
+	}
+	return buf, nil
+}
+
+// frameAt returns the stored bytes of frame i, which begin at off.
+func frameAt(payload []byte, i, off int) ([]byte, error) {
+	if (i+1)*frameEntryLen > len(payload) {
+		return nil, fmt.Errorf("frame table is cut off at entry %d", i)
+	}
+	n := int64(binary.LittleEndian.Uint32(payload[i*frameEntryLen:]))
+	if n == 0 || int64(off)+n > int64(len(payload)) {
+		return nil, fmt.Errorf("frame %d: %d bytes at %d do not fit a payload of %d", i, n, off, len(payload))
+	}
+	return payload[off : off+int(n)], nil
+}

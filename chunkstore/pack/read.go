@@ -1,0 +1,134 @@
+package pack
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+)
+
+// ReadFooter reads what a finished pack of size bytes holds, without reading
+// its records. The error wraps ErrNoTrailer when the pack must be scanned.
+func ReadFooter(r io.ReaderAt, size int64) (Header, []Entry, error) {
+	head := make([]byte, HeaderLen)
+	if err := readFull(r, head, 0, size); err != nil {
+		return Header{}, nil, fmt.Errorf("read pack header: %w", err)
+	}
+	h, err := ParseHeader(head)
+	if err != nil {
+		return Header{}, nil, err
+	}
+	t := make([]byte, TrailerLen)
+	if size < HeaderLen+TrailerLen || size > MaxPack {
+		return h, nil, fmt.Errorf("pack of %d bytes: %w", size, ErrNoTrailer)
+	}
+	if err := readFull(r, t, size-TrailerLen, size); err != nil {
+		return h, nil, fmt.Errorf("read pack trailer: %w", err)
+	}
+	off, n, err := parseTrailer(t, h.Pack, size)
+	if err != nil {
+		return h, nil, err
+	}
+	footer := make([]byte, int(n)*EntryLen)
+	if err := readFull(r, footer, off, size); err != nil {
+		return h, nil, fmt.Errorf("read pack footer: %w", err)
+	}
+	if s := Sum(footer); !bytes.Equal(s[:], t[32:48]) {
+		return h, nil, fmt.Errorf("footer sum does not fit: %w", ErrNoTrailer)
+	}
+	entries := make([]Entry, n)
+	for i := range entries {
+		if entries[i], err = parseEntry(footer[i*EntryLen:], off); err != nil {
+			return h, nil, fmt.Errorf("footer entry %d: %w: %w", i, err, ErrNoTrailer)
+		}
+	}
+	return h, entries, nil
+}
+
+// parseTrailer returns the footer's offset and its number of entries, bounded
+// by the pack's size.
+func parseTrailer(t []byte, pack uint64, size int64) (off int64, n int64, err error) {
+	if s := Sum(t[:TrailerLen-sumLen]); string(t[:8]) != trailerMagic || !bytes.Equal(s[:], t[TrailerLen-sumLen:]) {
+		return 0, 0, ErrNoTrailer
+	}
+	id := binary.LittleEndian.Uint64(t[8:])
+	foff := binary.LittleEndian.Uint64(t[16:])
+	n = int64(binary.LittleEndian.Uint32(t[24:]))
+	if t[28] != 0 {
+		return 0, 0, fmt.Errorf("trailer: unknown parity kind %d: a newer holdfast wrote it", t[28])
+	}
+	if id != pack || foff > uint64(size) || n > maxEntries || int64(foff)+n*EntryLen+TrailerLen != size {
+		return 0, 0, fmt.Errorf("trailer does not fit the pack: %w", ErrNoTrailer)
+	}
+	return int64(foff), n, nil
+}
+
+func readFull(r io.ReaderAt, b []byte, off, size int64) error {
+	if off < 0 || off+int64(len(b)) > size {
+		return io.ErrUnexpectedEOF
+	}
+	n, err := r.ReadAt(b, off)
+	if n == len(b) {
+		return nil
+	}
+	if err == nil || errors.Is(err, io.EOF) {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+const scanWindow = 1 << 20
+
+// Scan finds every record of a pack whose stored bytes fit their checksum, in
+// order of offset, also behind damage: where a record does not fit, the search
+// goes on at the next magic number. It reads size bytes once and holds about
+// 1 MiB. end is the offset behind the last good record (HeaderLen when there
+// is none); skipped counts the bytes before end that belong to no record.
+func Scan(r io.ReaderAt, size int64, fn func(Entry, []byte) error) (end, skipped int64, err error) {
+	end = HeaderLen
+	buf := make([]byte, scanWindow+MaxRecord)
+	for off := int64(HeaderLen); off+RecordHeaderLen <= size; {
+		n := min(int64(len(buf)), size-off)
+		if err := readFull(r, buf[:n], off, size); err != nil {
+			return end, skipped, fmt.Errorf("read pack at %d: %w", off, err)
+		}
+		last := n == size-off
+		pos := int64(0)
+		for n-pos >= RecordHeaderLen && (last || pos < scanWindow) {
+			rec, err := CheckStored(buf[pos:n])
+			if err != nil {
+				pos += nextMagic(buf[pos:n])
+				continue
+			}
+			skipped += off + pos - end
+			if err := fn(entryOf(rec, off+pos), rec.Bytes); err != nil {
+				return end, skipped, err
+			}
+			pos += int64(len(rec.Bytes))
+			end = off + pos
+		}
+		if last {
+			break
+		}
+		off += pos
+	}
+	return end, skipped, nil
+}
+
+// nextMagic returns how far the next possible record lies behind b[0].
+func nextMagic(b []byte) int64 {
+	magic := binary.LittleEndian.AppendUint32(nil, recordMagic)
+	if i := bytes.Index(b[1:], magic); i >= 0 {
+		return int64(i) + 1
+	}
+	return int64(max(1, len(b)-len(magic)+1))
+}
+
+func entryOf(rec Record, off int64) Entry {
+	return Entry{
+		ID: rec.ID, Kind: rec.Kind, Offset: uint32(off),
+		PlainLen: uint32(rec.PlainLen), PayloadLen: uint32(len(rec.Bytes) - RecordHeaderLen),
+		Codec: CodecID(rec.Bytes[5]),
+	}
+}

@@ -1,0 +1,118 @@
+package pack
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"github.com/zeebo/blake3"
+)
+
+// RecordHeaderLen is the length of a record's header in bytes.
+const RecordHeaderLen = 64
+
+// MaxRecord is the longest record: a header and a payload that did not shrink,
+// with the largest frame table.
+const MaxRecord = RecordHeaderLen + MaxChunk + maxFrames*frameEntryLen
+
+const (
+	recordMagic  = 0x31724648 // "HFr1", this must not change: it is on disk
+	sumLen       = 16
+	recordSumOff = RecordHeaderLen - sumLen
+)
+
+// CodecID says how a payload is compressed. Its number is on disk.
+type CodecID uint8
+
+const (
+	CodecRaw  CodecID = 0
+	CodecZstd CodecID = 1
+)
+
+// Record is one chunk as it lies in a pack.
+type Record struct {
+	ID       ID
+	Kind     Kind
+	PlainLen int
+	Bytes    []byte // header and payload
+}
+
+// header is a record's header, decoded.
+type header struct {
+	kind       Kind
+	codec      CodecID
+	frameLog   uint8 // 0: one frame
+	plainLen   int
+	payloadLen int
+	id         ID
+	sum        [sumLen]byte
+}
+
+func (h *header) put(b []byte) {
+	binary.LittleEndian.PutUint32(b[0:], recordMagic)
+	b[4], b[5], b[6], b[7] = byte(h.kind), byte(h.codec), h.frameLog, 0
+	binary.LittleEndian.PutUint32(b[8:], uint32(h.plainLen))
+	binary.LittleEndian.PutUint32(b[12:], uint32(h.payloadLen))
+	copy(b[16:], h.id[:])
+}
+
+// parseHeader reads and bounds a record's header. It proves nothing.
+func parseHeader(b []byte) (header, error) {
+	if len(b) < RecordHeaderLen {
+		return header{}, fmt.Errorf("record header: %d bytes, want %d", len(b), RecordHeaderLen)
+	}
+	if m := binary.LittleEndian.Uint32(b); m != recordMagic {
+		return header{}, fmt.Errorf("record header: magic %#08x, want %#08x", m, uint32(recordMagic))
+	}
+	h := header{kind: Kind(b[4]), codec: CodecID(b[5]), frameLog: b[6]}
+	plain, payload := binary.LittleEndian.Uint32(b[8:]), binary.LittleEndian.Uint32(b[12:])
+	switch {
+	case h.kind < KindData || h.kind > KindRoot:
+		return header{}, fmt.Errorf("record header: unknown %v", h.kind)
+	case h.codec > CodecZstd:
+		return header{}, fmt.Errorf("record header: unknown codec %d: a newer holdfast wrote it", h.codec)
+	case b[7] != 0:
+		return header{}, fmt.Errorf("record header: unknown sealing %d: a newer holdfast wrote it", b[7])
+	case plain == 0 || plain > MaxChunk:
+		return header{}, fmt.Errorf("record header: plain length %d, want 1 to %d", plain, MaxChunk)
+	case payload == 0 || payload > MaxRecord-RecordHeaderLen:
+		return header{}, fmt.Errorf("record header: payload length %d out of bounds", payload)
+	case h.codec == CodecRaw && payload != plain:
+		return header{}, fmt.Errorf("record header: payload of %d bytes stored as it is, plain length %d", payload, plain)
+	case h.frameLog != 0 && (h.codec != CodecZstd || h.frameLog < minFrameLog || h.frameLog > maxFrameLog):
+		return header{}, fmt.Errorf("record header: frames of 2^%d bytes with codec %d", h.frameLog, h.codec)
+	}
+	h.plainLen, h.payloadLen = int(plain), int(payload)
+	copy(h.id[:], b[16:])
+	copy(h.sum[:], b[recordSumOff:])
+	return h, nil
+}
+
+// Sum is the 16-byte checksum of stored bytes: the start of their BLAKE3 hash.
+func Sum(parts ...[]byte) (s [sumLen]byte) {
+	h := blake3.New()
+	for _, p := range parts {
+		h.Write(p)
+	}
+	var full [32]byte
+	h.Sum(full[:0])
+	copy(s[:], full[:])
+	return s
+}
+
+// CheckStored proves the stored bytes of a whole record against its checksum,
+// without a key and without decoding. It returns the record that b holds at
+// its start; Bytes aliases b.
+func CheckStored(b []byte) (Record, error) {
+	h, err := parseHeader(b)
+	if err != nil {
+		return Record{}, err
+	}
+	if len(b) < RecordHeaderLen+h.payloadLen {
+		return Record{}, fmt.Errorf("record %v: %d bytes, want %d", h.id, len(b), RecordHeaderLen+h.payloadLen)
+	}
+	b = b[:RecordHeaderLen+h.payloadLen]
+	if s := Sum(b[:recordSumOff], b[RecordHeaderLen:]); s != h.sum {
+		return Record{}, fmt.Errorf("record %v: stored bytes have sum %x, want %x", h.id, s, h.sum)
+	}
+	return Record{ID: h.id, Kind: h.kind, PlainLen: h.plainLen, Bytes: b}, nil
+}

@@ -1,0 +1,49 @@
+package chunkstore
+
+import (
+	"fmt"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"holdfast/chunkstore/pack"
+)
+
+// root is a named root as it enters the index.
+type root struct {
+	name string
+	body []byte
+}
+
+// publish puts one durable pack into the index: its chunks, the pack itself and
+// the roots in it, in one batch. With roots the batch is synced: it is the
+// moment of a commit.
+func (s *Store) publish(h pack.Header, entries []pack.Entry, roots []root, recordsEnd int64) error {
+	info := packInfo{class: h.Class, records: uint32(len(entries)), size: uint64(recordsEnd) + uint64(len(entries))*pack.EntryLen + pack.TrailerLen}
+	b := s.index.NewBatch()
+	defer b.Close()
+	var val []byte
+	for _, e := range entries {
+		info.plain += uint64(e.PlainLen)
+		info.stored += uint64(e.RecordLen())
+		val = place{h.Pack, e.Offset, e.PayloadLen}.append(val[:0])
+		if err := b.Set(chunkKey(e.ID), val, nil); err != nil {
+			return fmt.Errorf("index pack %016x: %w", h.Pack, err)
+		}
+	}
+	if err := b.Set(packKey(h.Pack), info.append(nil), nil); err != nil {
+		return fmt.Errorf("index pack %016x: %w", h.Pack, err)
+	}
+	for _, r := range roots {
+		if err := b.Set(rootKey(r.name), r.body, nil); err != nil {
+			return fmt.Errorf("index root: %w", err)
+		}
+	}
+	how := pebble.NoSync
+	if len(roots) > 0 {
+		how = pebble.Sync
+	}
+	if err := b.Commit(how); err != nil {
+		return fmt.Errorf("index pack %016x: %w", h.Pack, err)
+	}
+	return nil
+}

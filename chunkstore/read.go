@@ -1,0 +1,117 @@
+package chunkstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"sync"
+
+	"holdfast/chunkstore/pack"
+)
+
+// recordBuffers holds buffers for stored records between their read and their
+// decoding.
+var recordBuffers = sync.Pool{New: func() any { b := make([]byte, 0, pack.MaxRecord); return &b }}
+
+// Get implements Getter.
+func (s *Store) Get(ctx context.Context, id ID, buf []byte) ([]byte, error) {
+	rb := recordBuffers.Get().(*[]byte)
+	defer recordBuffers.Put(rb)
+	rec, at, err := s.readRecord(ctx, id, *rb)
+	if err != nil {
+		return nil, err
+	}
+	plain, err := s.codec.Decode(buf, rec, id)
+	if err != nil {
+		return nil, s.damage(pack.Corrupt, id, at, err)
+	}
+	return plain, nil
+}
+
+// ReadRecord returns the stored bytes of chunk id's record as they came back
+// from the medium: nothing is proved. It uses buf's capacity when that
+// suffices; errors are Get's.
+func (s *Store) ReadRecord(ctx context.Context, id ID, buf []byte) ([]byte, error) {
+	rec, _, err := s.readRecord(ctx, id, buf)
+	return rec, err
+}
+
+func (s *Store) readRecord(ctx context.Context, id ID, buf []byte) ([]byte, place, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, place{}, err
+	}
+	if f, ok := s.hold(id); ok {
+		defer f.in.refs.RUnlock()
+		at := place{f.in.Header().Pack, f.entry.Offset, f.entry.PayloadLen}
+		rec, err := f.in.ReadRecord(f.entry, buf)
+		if err != nil {
+			return nil, at, s.damage(pack.Unreadable, id, at, err)
+		}
+		return rec, at, nil
+	}
+	at, ok, err := s.lookup(id)
+	if err != nil {
+		return nil, at, err
+	}
+	if !ok {
+		return nil, at, fmt.Errorf("chunk %v: %w", id, ErrNotFound)
+	}
+	rec, err := s.readPlace(id, at, buf)
+	return rec, at, err
+}
+
+// hold returns where an in-flight chunk lies and keeps its pack open until
+// refs.RUnlock.
+func (s *Store) hold(id ID) (inflight, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f, ok := s.inflight[id]
+	if ok {
+		f.in.refs.RLock()
+	}
+	return f, ok
+}
+
+// readPlace reads a record of a published pack.
+func (s *Store) readPlace(id ID, at place, buf []byte) ([]byte, error) {
+	f, err := s.files.open(at.pack)
+	if err != nil {
+		kind := pack.Unreadable
+		if errors.Is(err, fs.ErrNotExist) {
+			kind = pack.Missing
+		}
+		return nil, s.damage(kind, id, at, err)
+	}
+	defer s.files.done(f)
+	n := at.recordLen()
+	if cap(buf) < n {
+		buf = make([]byte, n)
+	}
+	buf = buf[:n]
+	switch got, err := f.ReadAt(buf, int64(at.offset)); {
+	case got == n:
+		return buf, nil
+	case errors.Is(err, io.EOF):
+		return nil, s.damage(pack.Missing, id, at, fmt.Errorf("the pack ends at byte %d", int64(at.offset)+int64(got)))
+	default:
+		return nil, s.damage(pack.Unreadable, id, at, err)
+	}
+}
+
+// damage makes the error of a chunk that did not come back, and logs it.
+func (s *Store) damage(kind pack.DamageKind, id ID, at place, err error) error {
+	d := &pack.Damage{Kind: kind, ID: id, Pack: at.pack, Offset: int64(at.offset), Length: at.recordLen(), Err: err}
+	s.log.Error("damage", "kind", kind.String(), "chunk", id.String(), "pack", packName(at.pack), "offset", at.offset, "err", err)
+	return d
+}
+
+// has reports whether a chunk can be read back now.
+func (s *Store) has(id ID) (bool, error) {
+	if s.isInflight(id) {
+		return true, nil
+	}
+	_, ok, err := s.lookup(id)
+	return ok, err
+}

@@ -1,0 +1,142 @@
+package chunkstore
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"holdfast/chunkstore/media"
+	"holdfast/chunkstore/pack"
+)
+
+// DefaultPackSize is the size at which a pack is sealed.
+const DefaultPackSize = 64 << 20
+
+// Options say how to open a store. The zero value is the default.
+type Options struct {
+	FS       vfs.FS       // nil: the machine's
+	Log      *slog.Logger // nil: nothing is logged
+	PackSize int64        // pack bytes at which a pack is sealed; 0: DefaultPackSize
+	// Fatal is called when the index can't go on (its disk fails or is full
+	// at the wrong moment). It must end the process; nil panics.
+	Fatal func(error)
+}
+
+// Store is an open store in the one process that owns it. Its methods are safe
+// for concurrent use.
+//
+// Own memory: about 64 MiB for the index (block cache and memtables), 1 MiB for
+// each pack being written, and a record for each read under way.
+type Store struct {
+	cfg   Config
+	log   *slog.Logger
+	codec *pack.Codec
+	media *media.Dir
+	index *pebble.DB
+	files *packFiles
+	size  int64 // at which a pack is sealed
+
+	writers [2]writer // by pack.Class
+
+	mu       sync.Mutex        // guards what follows
+	inflight map[ID]inflight   // appended, not yet in the index
+	names    map[string]bool   // roots being committed
+	sessions map[*session]bool // open ones
+	lost     int               // how many packs failed to seal
+	lostErr  error             // why the last one did
+	adopted  Adopted
+	closed   bool
+}
+
+// Adopted counts what Open found that the index did not know: the traces of a
+// crash, or of an index that was lost.
+type Adopted struct {
+	Finished int      // packs that a crash left unfinished
+	Unknown  int      // finished packs that were not in the index
+	Roots    int      // roots that became visible by it
+	Missing  []uint64 // packs that the index knows and the medium lacks
+	Broken   []uint64 // packs that can't be read
+}
+
+var _ API = (*Store)(nil)
+
+// Open opens the store in dir. The caller must be its only owner (package
+// owner sees to that).
+func Open(dir string, opts Options) (*Store, error) {
+	fsys := orDefault(opts.FS)
+	cfg, err := readConfig(fsys, dir)
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{
+		cfg: cfg, log: opts.Log, size: opts.PackSize,
+		inflight: map[ID]inflight{}, names: map[string]bool{}, sessions: map[*session]bool{},
+	}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	if s.size == 0 {
+		s.size = DefaultPackSize
+	}
+	if s.size < pack.HeaderLen || s.size > pack.MaxPack/2 {
+		return nil, fmt.Errorf("open store %s: pack size %d is out of bounds", dir, s.size)
+	}
+	if s.codec, err = pack.NewCodec(cfg.Key, cfg.FrameSize); err != nil {
+		return nil, fmt.Errorf("open store %s: %w", dir, err)
+	}
+	if s.media, err = media.NewDir(fsys, fsys.PathJoin(dir, "packs")); err != nil {
+		return nil, fmt.Errorf("open store %s: %w", dir, err)
+	}
+	if s.index, err = openOrReplaceIndex(fsys, fsys.PathJoin(dir, "index"), s.log, opts.Fatal); err != nil {
+		return nil, fmt.Errorf("open store %s: %w", dir, err)
+	}
+	s.files = newPackFiles(s.media)
+	for c := range s.writers {
+		s.writers[c] = writer{store: s, class: pack.Class(c), slots: make(chan struct{}, maxSealing)}
+	}
+	if err := s.adopt(); err != nil {
+		s.index.Close()
+		return nil, fmt.Errorf("open store %s: %w", dir, err)
+	}
+	return s, nil
+}
+
+// Info implements API.
+func (s *Store) Info() Info { return s.cfg.Info }
+
+// Config returns the store's configuration, its key included.
+func (s *Store) Config() Config { return s.cfg }
+
+// Codec returns the store's codec.
+func (s *Store) Codec() *pack.Codec { return s.codec }
+
+// ID implements API.
+func (s *Store) ID(plain []byte) ID { return s.codec.ID(plain) }
+
+// Adopted tells what Open found that the index did not know.
+func (s *Store) Adopted() Adopted { return s.adopted }
+
+// Close seals what is unfinished, so that the next try finds it, and closes the
+// index. No other call may run.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return nil
+	}
+	s.closed = true
+	s.mu.Unlock()
+	var err error
+	for c := range s.writers {
+		err = errors.Join(err, s.writers[c].drain())
+	}
+	err = errors.Join(err, s.files.close(), s.index.Close())
+	if err != nil {
+		return fmt.Errorf("close store: %w", err)
+	}
+	return nil
+}
