@@ -74,7 +74,7 @@ type foundPack struct {
 	number  uint64
 	header  pack.Header
 	entries []pack.Entry
-	end     int64
+	size    int64 // of the file
 	err     error
 }
 
@@ -87,12 +87,12 @@ func (s *Store) inspect(n uint64) foundPack {
 		return p
 	}
 	defer f.Close()
-	p.header, p.entries, p.err = pack.ReadFooter(f, f.Size())
-	p.end = f.Size() - pack.TrailerLen - int64(len(p.entries))*pack.EntryLen
+	p.size = f.Size()
+	p.header, p.entries, p.err = pack.ReadFooter(f, p.size)
 	if errors.Is(p.err, pack.ErrNoTrailer) {
 		s.log.Error("a pack's footer is damaged; its records are read one by one", "pack", packName(n), "err", p.err)
 		p.entries = nil
-		p.end, _, p.err = pack.Scan(f, f.Size(), func(e pack.Entry, _ []byte) error {
+		_, _, p.err = pack.Scan(f, f.Size(), func(e pack.Entry, _ []byte) error {
 			p.entries = append(p.entries, e)
 			return nil
 		})
@@ -125,7 +125,7 @@ func (s *Store) adoptPack(p foundPack) error {
 		}
 		roots = append(roots, r)
 	}
-	if err := s.publish(p.header, p.entries, roots, p.end); err != nil {
+	if err := s.publish(p.header, p.entries, roots, p.size); err != nil {
 		return err
 	}
 	s.adopted.Unknown++
@@ -195,7 +195,7 @@ func (s *Store) finishLeftover(name string, n uint64) error {
 		return l.Discard()
 	}
 	h := pack.Header{Pack: n, Store: s.cfg.storeID(), Class: pack.ClassOf(entries[0].Kind)}
-	if err := finishInPlace(l, h, entries); err != nil {
+	if err := s.finishInPlace(l, h, entries); err != nil {
 		return err
 	}
 	s.adopted.Finished++
@@ -205,10 +205,14 @@ func (s *Store) finishLeftover(name string, n uint64) error {
 
 // finishInPlace writes the header, which may not have reached the disk, and a
 // footer behind everything that did.
-func finishInPlace(l *media.Leftover, h pack.Header, entries []pack.Entry) error {
+func (s *Store) finishInPlace(l *media.Leftover, h pack.Header, entries []pack.Entry) error {
 	if _, err := l.WriteAt(h.Append(nil), 0); err != nil {
 		return err
 	}
-	_, err := l.WriteAt(pack.AppendFooter(nil, h.Pack, l.Size, entries), l.Size)
+	b, err := pack.Tail(l, h, l.Size, entries, s.packOptions())
+	if err != nil {
+		return err
+	}
+	_, err = l.WriteAt(b, l.Size)
 	return err
 }

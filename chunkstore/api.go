@@ -103,7 +103,8 @@ type Info struct {
 	StoreID       string // 32 hexadecimal digits
 	FormatVersion int
 	Created       time.Time
-	FrameSize     int // plain bytes that decode alone; MaxChunk means one frame a chunk
+	FrameSize     int  // plain bytes that decode alone; MaxChunk means one frame a chunk
+	NoParity      bool // packs have no parity
 }
 
 const (

@@ -14,11 +14,11 @@ type root struct {
 	body []byte
 }
 
-// publish puts one durable pack into the index: its chunks, the pack itself and
+// publish puts one durable pack, a file of size bytes, into the index: its chunks, the pack itself and
 // the roots in it, in one batch. With roots the batch is synced: it is the
 // moment of a commit.
-func (s *Store) publish(h pack.Header, entries []pack.Entry, roots []root, recordsEnd int64) error {
-	info := packInfo{class: h.Class, records: uint32(len(entries)), size: uint64(recordsEnd) + uint64(len(entries))*pack.EntryLen + pack.TrailerLen}
+func (s *Store) publish(h pack.Header, entries []pack.Entry, roots []root, size int64) error {
+	info := packInfo{class: h.Class, records: uint32(len(entries)), size: uint64(size)}
 	b := s.index.NewBatch()
 	defer b.Close()
 	var val []byte

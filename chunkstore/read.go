@@ -20,21 +20,29 @@ func (s *Store) Get(ctx context.Context, id ID, buf []byte) ([]byte, error) {
 	rb := recordBuffers.Get().(*[]byte)
 	defer recordBuffers.Put(rb)
 	rec, at, err := s.readRecord(ctx, id, *rb)
-	if err != nil {
-		return nil, err
+	if err == nil {
+		plain, derr := s.codec.Decode(buf, rec, id)
+		if derr == nil {
+			return plain, nil
+		}
+		err = damageAt(pack.Corrupt, id, at, derr)
 	}
-	plain, err := s.codec.Decode(buf, rec, id)
-	if err != nil {
-		return nil, s.damage(pack.Corrupt, id, at, err)
-	}
-	return plain, nil
+	_, plain, err := s.getDamaged(err, id, at, buf)
+	return plain, err
 }
 
-// ReadRecord returns the stored bytes of chunk id's record as they came back
-// from the medium: nothing is proved. It uses buf's capacity when that
-// suffices; errors are Get's.
+// ReadRecord returns a record of chunk id whose stored bytes fit their
+// checksum, for a reader that decodes and proves it itself. It uses buf's
+// capacity when that suffices; errors are Get's.
 func (s *Store) ReadRecord(ctx context.Context, id ID, buf []byte) ([]byte, error) {
-	rec, _, err := s.readRecord(ctx, id, buf)
+	rec, at, err := s.readRecord(ctx, id, buf)
+	if err == nil {
+		if _, err = pack.CheckStored(rec); err == nil {
+			return rec, nil
+		}
+		err = damageAt(pack.Corrupt, id, at, err)
+	}
+	rec, _, err = s.getDamaged(err, id, at, nil)
 	return rec, err
 }
 
@@ -47,7 +55,7 @@ func (s *Store) readRecord(ctx context.Context, id ID, buf []byte) ([]byte, plac
 		at := place{f.in.Header().Pack, f.entry.Offset, f.entry.PayloadLen}
 		rec, err := f.in.ReadRecord(f.entry, buf)
 		if err != nil {
-			return nil, at, s.damage(pack.Unreadable, id, at, err)
+			return nil, at, damageAt(pack.Unreadable, id, at, err)
 		}
 		return rec, at, nil
 	}
@@ -82,7 +90,7 @@ func (s *Store) readPlace(id ID, at place, buf []byte) ([]byte, error) {
 		if errors.Is(err, fs.ErrNotExist) {
 			kind = pack.Missing
 		}
-		return nil, s.damage(kind, id, at, err)
+		return nil, damageAt(kind, id, at, err)
 	}
 	defer s.files.done(f)
 	n := at.recordLen()
@@ -94,17 +102,15 @@ func (s *Store) readPlace(id ID, at place, buf []byte) ([]byte, error) {
 	case got == n:
 		return buf, nil
 	case errors.Is(err, io.EOF):
-		return nil, s.damage(pack.Missing, id, at, fmt.Errorf("the pack ends at byte %d", int64(at.offset)+int64(got)))
+		return nil, damageAt(pack.Missing, id, at, fmt.Errorf("the pack ends at byte %d", int64(at.offset)+int64(got)))
 	default:
-		return nil, s.damage(pack.Unreadable, id, at, err)
+		return nil, damageAt(pack.Unreadable, id, at, err)
 	}
 }
 
-// damage makes the error of a chunk that did not come back, and logs it.
-func (s *Store) damage(kind pack.DamageKind, id ID, at place, err error) error {
-	d := &pack.Damage{Kind: kind, ID: id, Pack: at.pack, Offset: int64(at.offset), Length: at.recordLen(), Err: err}
-	s.log.Error("damage", "kind", kind.String(), "chunk", id.String(), "pack", packName(at.pack), "offset", at.offset, "err", err)
-	return d
+// damageAt makes the error of a chunk that did not come back.
+func damageAt(kind pack.DamageKind, id ID, at place, err error) error {
+	return &pack.Damage{Kind: kind, ID: id, Pack: at.pack, Offset: int64(at.offset), Length: at.recordLen(), Err: err}
 }
 
 // has reports whether a chunk can be read back now.

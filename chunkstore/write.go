@@ -57,7 +57,11 @@ func (s *Store) newPack(class pack.Class) (*openPack, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &openPack{Writer: pack.NewWriter(up, pack.Header{Pack: n, Store: s.cfg.storeID(), Class: class}), up: up, done: make(chan struct{})}, nil
+	return &openPack{Writer: pack.NewWriter(up, pack.Header{Pack: n, Store: s.cfg.storeID(), Class: class}, s.packOptions()), up: up, done: make(chan struct{})}, nil
+}
+
+func (s *Store) packOptions() pack.WriterOptions {
+	return pack.WriterOptions{NoParity: s.cfg.NoParity}
 }
 
 // put appends the records that are not there yet.
@@ -199,7 +203,7 @@ func (s *Store) sealPack(p *openPack, roots []root) error {
 		return err
 	}
 	h, entries := p.Header(), p.Entries()
-	if err := s.publish(h, entries, roots, p.Size()); err != nil {
+	if err := s.publish(h, entries, roots, p.FileSize()); err != nil {
 		return err
 	}
 	s.release(p)

@@ -19,7 +19,7 @@ func samplePack(t testing.TB, sizes ...int) ([]byte, []Record, []Entry) {
 	t.Helper()
 	c := testCodec(t, 0)
 	var dst memDest
-	w := NewWriter(&dst, Header{Pack: 42, Store: [16]byte{7}, Class: ClassData})
+	w := NewWriter(&dst, Header{Pack: 42, Store: [16]byte{7}, Class: ClassData}, WriterOptions{NoParity: true})
 	var recs []Record
 	for i, n := range sizes {
 		plain := plainOf(uint64(i), n, 0.5)
@@ -157,7 +157,7 @@ func (d *fullDest) Write(p []byte) (int, error) {
 
 func TestWriterStaysBrokenAfterAFailedWrite(t *testing.T) {
 	c := testCodec(t, 0)
-	w := NewWriter(&fullDest{n: 600 << 10}, Header{})
+	w := NewWriter(&fullDest{n: 600 << 10}, Header{}, WriterOptions{})
 	plain := plainOf(1, MaxChunk, 0)
 	var err error
 	for i := 0; i < 30 && err == nil; i++ {

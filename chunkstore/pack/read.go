@@ -19,50 +19,48 @@ func ReadFooter(r io.ReaderAt, size int64) (Header, []Entry, error) {
 	if err != nil {
 		return Header{}, nil, err
 	}
-	t := make([]byte, TrailerLen)
-	if size < HeaderLen+TrailerLen || size > MaxPack {
-		return h, nil, fmt.Errorf("pack of %d bytes: %w", size, ErrNoTrailer)
+	t, err := findTrailer(r, size)
+	if err != nil {
+		return h, nil, fmt.Errorf("pack of %d bytes: %w", size, err)
 	}
-	if err := readFull(r, t, size-TrailerLen, size); err != nil {
-		return h, nil, fmt.Errorf("read pack trailer: %w", err)
+	if t.pack != h.Pack {
+		return h, nil, fmt.Errorf("trailer is of pack %016x: %w", t.pack, ErrNoTrailer)
 	}
-	off, n, err := parseTrailer(t, h.Pack, size)
+	footer, err := readFooter(r, size, &t)
 	if err != nil {
 		return h, nil, err
 	}
-	footer := make([]byte, int(n)*EntryLen)
-	if err := readFull(r, footer, off, size); err != nil {
-		return h, nil, fmt.Errorf("read pack footer: %w", err)
-	}
-	if s := Sum(footer); !bytes.Equal(s[:], t[32:48]) {
-		return h, nil, fmt.Errorf("footer sum does not fit: %w", ErrNoTrailer)
-	}
-	entries := make([]Entry, n)
+	entries := make([]Entry, t.entries)
 	for i := range entries {
-		if entries[i], err = parseEntry(footer[i*EntryLen:], off); err != nil {
+		if entries[i], err = parseEntry(footer[i*EntryLen:], t.footerOff); err != nil {
 			return h, nil, fmt.Errorf("footer entry %d: %w: %w", i, err, ErrNoTrailer)
 		}
 	}
 	return h, entries, nil
 }
 
-// parseTrailer returns the footer's offset and its number of entries, bounded
-// by the pack's size.
-func parseTrailer(t []byte, pack uint64, size int64) (off int64, n int64, err error) {
-	if s := Sum(t[:TrailerLen-sumLen]); string(t[:8]) != trailerMagic || !bytes.Equal(s[:], t[TrailerLen-sumLen:]) {
-		return 0, 0, ErrNoTrailer
+// readFooter reads the footer's bytes, and heals them when they are hurt.
+func readFooter(r io.ReaderAt, size int64, t *trailer) ([]byte, error) {
+	n := t.entries * EntryLen
+	if t.covered() > size { // the file is cut off before its footer
+		return nil, fmt.Errorf("footer is cut off: %w", ErrNoTrailer)
 	}
-	id := binary.LittleEndian.Uint64(t[8:])
-	foff := binary.LittleEndian.Uint64(t[16:])
-	n = int64(binary.LittleEndian.Uint32(t[24:]))
-	if t[28] != 0 {
-		return 0, 0, fmt.Errorf("trailer: unknown parity kind %d: a newer holdfast wrote it", t[28])
+	footer := make([]byte, n)
+	err := readFull(r, footer, t.footerOff, size)
+	if err == nil && Sum(footer) == t.footerSum {
+		return footer, nil
 	}
-	if id != pack || foff > uint64(size) || n > maxEntries || int64(foff)+n*EntryLen+TrailerLen != size {
-		return 0, 0, fmt.Errorf("trailer does not fit the pack: %w", ErrNoTrailer)
+	p, perr := OpenParity(r, size)
+	if perr == nil {
+		footer, _, perr = p.ReadRange(t.footerOff, int(n))
 	}
-	return int64(foff), n, nil
+	if perr != nil || Sum(footer) != t.footerSum {
+		return nil, fmt.Errorf("footer is damaged: %w: %w", errors.Join(err, perr), ErrNoTrailer)
+	}
+	return footer, nil
 }
+
+func isNoTrailer(err error) bool { return errors.Is(err, ErrNoTrailer) }
 
 func readFull(r io.ReaderAt, b []byte, off, size int64) error {
 	if off < 0 || off+int64(len(b)) > size {

@@ -1,0 +1,161 @@
+package chunkstore
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"holdfast/chunkstore/pack"
+)
+
+// hurtPacks rewrites every finished pack of a store in memory.
+func hurtPacks(t *testing.T, fsys vfs.FS, hurt func([]byte) []byte) {
+	t.Helper()
+	subs, err := fsys.List("/store/packs")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for _, sub := range subs {
+		names, _ := fsys.List("/store/packs/" + sub)
+		for _, name := range names {
+			path := "/store/packs/" + sub + "/" + name
+			f, err := fsys.Open(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			b, err := io.ReadAll(f)
+			f.Close()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if f, err = fsys.Create(path, "test"); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := f.Write(hurt(b)); err != nil {
+				t.Fatal(err)
+			}
+			f.Close()
+			n++
+		}
+	}
+	if n == 0 {
+		t.Fatal("there are no packs to hurt")
+	}
+}
+
+// storeToHurt makes a store with a version of incompressible chunks and reopens
+// it, so that nothing is read from memory.
+func storeToHurt(t *testing.T, opts CreateOptions) (vfs.FS, [][]byte) {
+	t.Helper()
+	fsys := vfs.NewMem()
+	opts.FS = fsys
+	if _, err := Create("/store", opts); err != nil {
+		t.Fatal(err)
+	}
+	s := openStore(t, fsys, 0)
+	ses := begin(t, s)
+	var want [][]byte
+	for i := range 40 {
+		plain := chunkOf(uint64(i+1), 60000)
+		want = append(want, plain)
+		mustPut(t, s, ses, pack.KindData, plain)
+	}
+	if err := ses.Commit(context.Background(), "v", nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return fsys, want
+}
+
+func TestReadsHealFromParity(t *testing.T) {
+	fsys, want := storeToHurt(t, CreateOptions{})
+	hurtPacks(t, fsys, func(b []byte) []byte {
+		from := len(b) / 3
+		clear(b[from : from+len(b)/40])
+		return b
+	})
+	s := openStore(t, fsys, 0)
+	for _, w := range want {
+		mustGet(t, s, s.ID(w), w)
+		rec, err := s.ReadRecord(context.Background(), s.ID(w), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if plain, err := s.Codec().Decode(nil, rec, s.ID(w)); err != nil || !bytes.Equal(plain, w) {
+			t.Fatalf("record: %v", err)
+		}
+	}
+}
+
+// TestDamageIsNamedAndNeverServed hurts packs beyond what parity brings back, or
+// without parity: each chunk is either right or damage of the right kind.
+func TestDamageIsNamedAndNeverServed(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		opts CreateOptions
+		hurt func([]byte) []byte
+		kind pack.DamageKind
+	}{
+		{"a flipped bit in every 1000 bytes", CreateOptions{}, func(b []byte) []byte {
+			for i := pack.HeaderLen; i < len(b); i += 1000 {
+				b[i] ^= 4
+			}
+			return b
+		}, pack.Corrupt},
+		{"zeroed, no parity", CreateOptions{NoParity: true}, func(b []byte) []byte { clear(b[len(b)/2 : len(b)*3/4]); return b }, pack.Corrupt},
+		{"cut off, no parity", CreateOptions{NoParity: true}, func(b []byte) []byte { return b[:len(b)/2] }, pack.Missing},
+		{"cut off", CreateOptions{}, func(b []byte) []byte { return b[:len(b)/2] }, pack.Missing},
+	} {
+		fsys, want := storeToHurt(t, c.opts)
+		hurtPacks(t, fsys, c.hurt)
+		s := openStore(t, fsys, 0)
+		damaged := 0
+		for _, w := range want {
+			got, err := s.Get(context.Background(), s.ID(w), nil)
+			if err == nil {
+				if !bytes.Equal(got, w) {
+					t.Fatalf("%s: wrong bytes were served", c.name)
+				}
+				continue
+			}
+			damaged++
+			var d *pack.Damage
+			if !errors.As(err, &d) || d.Kind != c.kind && d.Kind != pack.Corrupt || d.ID != s.ID(w) {
+				t.Fatalf("%s: %v", c.name, err)
+			}
+			if _, err := s.ReadRecord(context.Background(), s.ID(w), nil); !errors.As(err, &d) {
+				t.Fatalf("%s: record: %v", c.name, err)
+			}
+		}
+		if damaged == 0 {
+			t.Errorf("%s: nothing was damaged", c.name)
+		}
+	}
+}
+
+func TestDeletedPackIsMissing(t *testing.T) {
+	fsys, want := storeToHurt(t, CreateOptions{})
+	subs, _ := fsys.List("/store/packs")
+	for _, sub := range subs {
+		if len(sub) == 2 {
+			if err := fsys.RemoveAll("/store/packs/" + sub); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	s := openStore(t, fsys, 0)
+	if n := len(s.Adopted().Missing); n != 2 {
+		t.Errorf("%d packs missing, want 2", n)
+	}
+	var d *pack.Damage
+	if _, err := s.Get(context.Background(), s.ID(want[0]), nil); !errors.As(err, &d) || d.Kind != pack.Missing {
+		t.Fatalf("chunk of a deleted pack: %v", err)
+	}
+}

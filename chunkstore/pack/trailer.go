@@ -1,0 +1,133 @@
+package pack
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"io"
+)
+
+// parityKind says how a pack's parity is made. Its number is on disk.
+type parityKind uint8
+
+const (
+	parityNone parityKind = 0
+	parityRS2  parityKind = 1 // two Reed–Solomon blocks a stripe
+)
+
+// trailer is what the last bytes of a pack say of it.
+type trailer struct {
+	pack      uint64
+	footerOff int64
+	entries   int64
+	parity    parityKind
+	stripes   int
+	footerSum [sumLen]byte
+}
+
+// covered is how many bytes lie before the first sums: what parity protects.
+func (t *trailer) covered() int64 { return t.footerOff + t.entries*EntryLen }
+
+// size is the length of the whole pack.
+func (t *trailer) size() int64 {
+	if t.parity == parityNone {
+		return t.covered() + TrailerLen
+	}
+	sh := shapeOf(t.covered())
+	return t.covered() + 2*(sh.sumsLen()+TrailerLen) + sh.parityLen()
+}
+
+func (t *trailer) append(b []byte) []byte {
+	start := len(b)
+	b = append(b, trailerMagic...)
+	b = binary.LittleEndian.AppendUint64(b, t.pack)
+	b = binary.LittleEndian.AppendUint64(b, uint64(t.footerOff))
+	b = binary.LittleEndian.AppendUint32(b, uint32(t.entries))
+	b = append(b, byte(t.parity), 0)
+	b = binary.LittleEndian.AppendUint16(b, uint16(t.stripes))
+	b = append(b, t.footerSum[:]...)
+	s := Sum(b[start:])
+	return append(b, s[:]...)
+}
+
+// parseTrailer reads, proves and bounds a trailer. A trailer whose sum fits and
+// that says what this program does not know is an error of its own; all other
+// errors wrap ErrNoTrailer.
+func parseTrailer(b []byte) (trailer, error) {
+	if len(b) < TrailerLen || string(b[:8]) != trailerMagic {
+		return trailer{}, ErrNoTrailer
+	}
+	if s := Sum(b[:TrailerLen-sumLen]); !bytes.Equal(s[:], b[TrailerLen-sumLen:TrailerLen]) {
+		return trailer{}, ErrNoTrailer
+	}
+	t := trailer{
+		pack:    binary.LittleEndian.Uint64(b[8:]),
+		entries: int64(binary.LittleEndian.Uint32(b[24:])),
+		parity:  parityKind(b[28]),
+		stripes: int(binary.LittleEndian.Uint16(b[30:])),
+	}
+	off := binary.LittleEndian.Uint64(b[16:])
+	copy(t.footerSum[:], b[32:])
+	if t.parity > parityRS2 {
+		return trailer{}, fmt.Errorf("pack %016x: unknown parity kind %d: a newer holdfast wrote it", t.pack, t.parity)
+	}
+	if off < HeaderLen || off > MaxPack || t.entries > maxEntries {
+		return trailer{}, fmt.Errorf("trailer is out of bounds: %w", ErrNoTrailer)
+	}
+	t.footerOff = int64(off)
+	if t.covered() > MaxPack || t.parity == parityRS2 && t.stripes != shapeOf(t.covered()).stripes {
+		return trailer{}, fmt.Errorf("trailer is out of bounds: %w", ErrNoTrailer)
+	}
+	return t, nil
+}
+
+// findTrailer reads the trailer at the pack's end or, when that is lost, finds
+// the other one by its magic. The pack may be shorter than it says.
+func findTrailer(r io.ReaderAt, size int64) (trailer, error) {
+	b := make([]byte, TrailerLen)
+	if size >= HeaderLen+TrailerLen && readFull(r, b, size-TrailerLen, size) == nil {
+		if t, err := parseTrailer(b); err == nil && t.size() == size {
+			return t, nil
+		} else if err != nil && string(b[:8]) == trailerMagic && !isNoTrailer(err) {
+			return trailer{}, err
+		}
+	}
+	return searchTrailer(r, size)
+}
+
+const searchWindow = 1 << 20
+
+// searchTrailer looks for a trailer from the end of the pack to its start. What
+// can't be read is passed over.
+func searchTrailer(r io.ReaderAt, size int64) (trailer, error) {
+	buf := make([]byte, searchWindow+TrailerLen)
+	for end := size; end > HeaderLen; end -= searchWindow {
+		from := max(HeaderLen, end-searchWindow)
+		b := buf[:min(end+TrailerLen, size)-from]
+		if readFull(r, b, from, size) != nil {
+			continue
+		}
+		for {
+			i := bytes.LastIndex(b, []byte(trailerMagic))
+			if i < 0 {
+				break
+			}
+			// Only a trailer that stands where it says is one: not a copy
+			// inside a record.
+			t, err := parseTrailer(b[i:min(i+TrailerLen, len(b))])
+			if err == nil && t.stands(from+int64(i)) {
+				return t, nil
+			}
+			b = b[:i]
+		}
+	}
+	return trailer{}, ErrNoTrailer
+}
+
+// stands reports whether a trailer of this content belongs at off.
+func (t *trailer) stands(off int64) bool {
+	if off == t.size()-TrailerLen {
+		return true
+	}
+	return t.parity == parityRS2 && off == t.covered()+shapeOf(t.covered()).sumsLen()
+}
