@@ -1,0 +1,185 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"sync"
+
+	"holdfast/chunkstore/pack"
+)
+
+const (
+	defaultBytes = 256 << 20
+	maxShards    = 16
+	minShard     = 1 << 20 // bytes of budget below which a shard is not worth it
+	maxAhead     = 512     // prefetches that wait for a worker
+)
+
+// ErrClosed says that the cache loads no more chunks.
+var ErrClosed = errors.New("chunk cache is closed")
+
+// errAbandoned ends a load that nobody waited for; nobody sees it.
+var errAbandoned = errors.New("load abandoned")
+
+// Getter brings a chunk's plain bytes, proved against its id. It uses buf's
+// capacity when that suffices and allocates otherwise; the result is the
+// caller's. A chunkstore.Getter is one. Safe for concurrent use.
+type Getter interface {
+	Get(ctx context.Context, id pack.ID, buf []byte) ([]byte, error)
+}
+
+// Options bound a cache. The zero value works.
+type Options struct {
+	Bytes    int64 // for chunks that were asked for; 0: 256 MiB
+	Prefetch int64 // for prefetched chunks that nobody asked for yet; 0: Bytes/8
+	Workers  int   // chunks loaded at a time; 0: one a core
+	// Poison overwrites each buffer that is given back, so that tests see
+	// who uses a chunk after its release. It costs time.
+	Poison bool
+}
+
+func (o *Options) fill() error {
+	if o.Bytes == 0 {
+		o.Bytes = defaultBytes
+	}
+	if o.Prefetch == 0 {
+		o.Prefetch = o.Bytes / 8
+	}
+	if o.Workers == 0 {
+		o.Workers = runtime.NumCPU()
+	}
+	if o.Bytes < 0 || o.Prefetch < 0 || o.Workers < 0 {
+		return fmt.Errorf("open chunk cache: %d bytes, %d to prefetch, %d workers: want none below zero", o.Bytes, o.Prefetch, o.Workers)
+	}
+	return nil
+}
+
+// Cache holds decoded chunks of one store by id. It is safe for concurrent use.
+type Cache struct {
+	get     Getter
+	buffers buffers
+	shards  []shard // a power of two of them
+	pool    pool
+	ctx     context.Context // of every load; ends with Close
+	stop    context.CancelFunc
+	workers sync.WaitGroup
+}
+
+// New returns a cache over get and starts its workers; Close stops them.
+func New(get Getter, opt Options) (*Cache, error) {
+	if err := opt.fill(); err != nil {
+		return nil, err
+	}
+	c := &Cache{get: get, buffers: buffers{poison: opt.Poison}}
+	c.ctx, c.stop = context.WithCancel(context.Background())
+	n := shardCount(opt)
+	c.shards = make([]shard, n)
+	for i := range c.shards {
+		c.shards[i].init(opt.Bytes/int64(n), opt.Prefetch/int64(n))
+	}
+	c.pool.init()
+	for range opt.Workers {
+		c.workers.Go(c.work)
+	}
+	return c, nil
+}
+
+func shardCount(opt Options) int {
+	n := 1
+	for n < maxShards && min(opt.Bytes, opt.Prefetch)/int64(2*n) >= minShard {
+		n *= 2
+	}
+	return n
+}
+
+// Close stops the workers and waits for the loads they are at, whose context
+// ends. Loads not started fail with ErrClosed; chunks already held stay valid.
+func (c *Cache) Close() {
+	c.stop()
+	for _, ch := range c.pool.close() {
+		ch.home.fail(ch, ErrClosed)
+	}
+	c.workers.Wait()
+}
+
+// home returns the shard of id. Ids are hashes, so any of their bits do.
+func (c *Cache) home(id pack.ID) *shard {
+	return &c.shards[int(id[0])&(len(c.shards)-1)]
+}
+
+// Acquire returns chunk id, whose plain bytes are plainLen long, loading it if
+// need be. The caller must Release it. The error is ctx's, or the Getter's
+// (also when another caller's wish started the load), or says that the chunk
+// has another length than the map that named it claims.
+func (c *Cache) Acquire(ctx context.Context, id pack.ID, plainLen int) (*Chunk, error) {
+	ch := c.Begin(id, plainLen)
+	if err := ch.Wait(ctx, plainLen); err != nil {
+		ch.Release()
+		return nil, err
+	}
+	return ch, nil
+}
+
+// Begin asks for a chunk without waiting for it: several begun together are
+// loaded in parallel. The caller must Wait before it looks at the bytes, and
+// Release the chunk in any case, also when Wait failed.
+func (c *Cache) Begin(id pack.ID, plainLen int) *Chunk {
+	if plainLen < 1 || plainLen > pack.MaxChunk {
+		return failed(id, fmt.Errorf("chunk %v: length %d: want 1 to %d", id, plainLen, pack.MaxChunk))
+	}
+	s := c.home(id)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if ch := s.chunks[id]; ch != nil {
+		ch.refs.Add(1)
+		s.touch(ch, &c.pool)
+		return ch
+	}
+	ch := newChunk(c, s, id, plainLen)
+	if !c.pool.push(ch, &c.pool.demand) {
+		return failed(id, fmt.Errorf("chunk %v: %w", id, ErrClosed))
+	}
+	ch.refs.Add(1)
+	s.chunks[id] = ch
+	s.count.Misses++
+	return ch
+}
+
+// Want names a chunk to prefetch and its plain length.
+type Want struct {
+	ID  pack.ID
+	Len int
+}
+
+// Prefetch asks for chunks that will probably be wanted soon, in that order,
+// and never waits: what is there already, or does not fit the queue, is left
+// out. It returns how many it took.
+func (c *Cache) Prefetch(wants ...Want) int {
+	taken := 0
+	for _, w := range wants {
+		if w.Len >= 1 && w.Len <= pack.MaxChunk && c.prefetch(w) {
+			taken++
+		}
+	}
+	return taken
+}
+
+func (c *Cache) prefetch(w Want) bool {
+	s := c.home(w.ID)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.chunks[w.ID] != nil {
+		return false
+	}
+	ch := newChunk(c, s, w.ID, w.Len)
+	ch.ahead = true
+	if !c.pool.push(ch, &c.pool.ahead) {
+		s.count.PrefetchDropped++
+		return false
+	}
+	s.chunks[w.ID] = ch
+	s.count.Prefetched++
+	return true
+}

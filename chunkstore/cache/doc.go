@@ -1,0 +1,35 @@
+// Package cache keeps decoded chunks in memory, bounded in bytes, for every
+// reader of a store at once.
+//
+// A chunk is asked for by its id. The first to ask puts it in the queue of a
+// pool of workers, as many as there are cores; who asks meanwhile waits for
+// the same load. Waiters obey their own contexts, the load obeys none of them:
+// it ends when it ends, and is left out only when nobody waits for it any more
+// before a worker took it. Errors are not cached: the next to ask tries again.
+//
+// # What stays
+//
+// The policy is 2Q, because images are read from end to end and such a scan
+// must not flush what is read again and again:
+//
+//	asked for first ──> fresh: first in, first out, a quarter when kept is full
+//	                      │ leaves; its id is remembered for a while
+//	asked for again ──> kept: second chance (CLOCK)
+//	prefetched ───────> ahead: its own small budget; asked for: goes to fresh
+//
+// Touches while a chunk is fresh count for nothing: sixteen reads of 4 KiB are
+// one use of a 64 KiB chunk.
+//
+// # Memory
+//
+// Buffers come from size classes with room for pack.Slack behind the plain
+// bytes, and are charged with what the allocator takes for them plus the
+// bookkeeping. A load reserves its bytes before it starts. What is charged is
+// at most
+//
+//	Bytes + Prefetch + (what callers hold and the workers load, where that
+//	                    alone exceeds the budget of its shard)
+//
+// because a chunk that somebody holds can't be given up; when it is released
+// the excess goes at once. A chunk that waits for a worker has no buffer.
+package cache

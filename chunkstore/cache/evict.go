@@ -1,0 +1,63 @@
+package cache
+
+// trim gives up what exceeds the budget, after a release made that possible.
+func (s *shard) trim() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.makeRoom()
+}
+
+// makeRoom evicts until the budget is kept or everything left is held.
+func (s *shard) makeRoom() {
+	if s.used <= s.limit {
+		return
+	}
+	// Set before looking at anyone's references: who releases after that
+	// look sees the flag and trims.
+	s.over.Store(true)
+	for s.used > s.limit {
+		first, second := &s.kept, &s.fresh
+		if s.fresh.bytes > s.limit/4 || s.kept.n == 0 {
+			first, second = second, first
+		}
+		if !s.evict(first) && !s.evict(second) {
+			return
+		}
+	}
+	s.over.Store(false)
+}
+
+// evict gives up the oldest chunk of l that nobody holds and that has no
+// second chance left. It reports false when there is none.
+func (s *shard) evict(l *list) bool {
+	for range 2 * l.n { // twice: the first look may take a second chance away
+		ch := l.front
+		switch {
+		case ch.refs.Load() > 1: // rises only under s.mu
+			l.moveToBack(ch)
+		case ch.hot:
+			ch.hot = false
+			l.moveToBack(ch)
+		default:
+			s.drop(ch)
+			return true
+		}
+	}
+	return false
+}
+
+func (s *shard) drop(ch *Chunk) {
+	ch.in.remove(ch)
+	delete(s.chunks, ch.id)
+	if ch.ahead {
+		s.usedAhead -= ch.charge
+		s.count.PrefetchWasted++
+	} else {
+		s.used -= ch.charge
+		s.count.Evicted++
+		s.gone.add(ghostKey(ch.id))
+	}
+	if ch.refs.Add(-1) == 0 {
+		ch.free()
+	}
+}

@@ -1,0 +1,184 @@
+package catalog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"holdfast/chunkstore"
+)
+
+// maxPerSecond is how many versions of one VM may bear the same second.
+const maxPerSecond = 99
+
+// ErrNoVM and ErrNoVersion say that a name fits nothing in the store.
+var (
+	ErrNoVM      = errors.New("no such VM")
+	ErrNoVersion = errors.New("no such version")
+)
+
+// Committer makes a root visible; chunkstore.Session is one.
+type Committer interface {
+	Commit(ctx context.Context, name string, body []byte) error
+}
+
+// Commit gives v its id, by its time, and makes it visible. v.ID is set.
+func Commit(ctx context.Context, c Committer, v *Version) error {
+	v.Time = v.Time.UTC().Truncate(time.Second)
+	if y := v.Time.Year(); y < 1 || y > 9999 {
+		return fmt.Errorf("commit version of %q: its time %v has a year outside 1 to 9999", v.VM, v.Time)
+	}
+	for n := 1; n <= maxPerSecond; n++ {
+		v.ID = makeID(v.Time, n)
+		if err := v.Validate(); err != nil {
+			return fmt.Errorf("commit version of %q: %w", v.VM, err)
+		}
+		body, err := v.encode()
+		if err != nil {
+			return err
+		}
+		err = c.Commit(ctx, rootName(v.VM, v.ID), body)
+		if !errors.Is(err, chunkstore.ErrRootExists) {
+			return err
+		}
+	}
+	return fmt.Errorf("commit version of %q: there are %d versions of %v already; give another time with --at", v.VM, maxPerSecond, v.Time)
+}
+
+// Get returns one version.
+func Get(ctx context.Context, r chunkstore.Roots, vm, id string) (*Version, error) {
+	body, err := r.Root(ctx, rootName(vm, id))
+	if errors.Is(err, chunkstore.ErrNotFound) {
+		return nil, fmt.Errorf("version %s of VM %q: %w", id, vm, ErrNoVersion)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("version %s of VM %q: %w", id, vm, err)
+	}
+	return decodeAs(body, vm, id)
+}
+
+// decodeAs decodes a manifest that was found under a name.
+func decodeAs(body []byte, vm, id string) (*Version, error) {
+	v, err := decode(body)
+	if err != nil {
+		return nil, fmt.Errorf("version %s of VM %q: %w", id, vm, err)
+	}
+	if v.VM != vm || v.ID != id {
+		return nil, fmt.Errorf("version %s of VM %q: its manifest is of version %s of VM %q", id, vm, v.ID, v.VM)
+	}
+	return v, nil
+}
+
+// VMs returns the names of all VMs, sorted bytewise. It costs one look-up a VM,
+// however many versions there are.
+func VMs(ctx context.Context, r chunkstore.Roots) ([]string, error) {
+	var names []string
+	from := rootPrefix
+	for {
+		var found string
+		var bad error
+		err := r.Roots(ctx, rootPrefix, from, func(name string, _ []byte) bool {
+			found, _, bad = parseRootName(name)
+			return false
+		})
+		if err = errors.Join(err, bad); err != nil {
+			return nil, fmt.Errorf("list VMs: %w", err)
+		}
+		if found == "" {
+			return names, nil
+		}
+		names = append(names, found)
+		from = strings.TrimSuffix(vmPrefix(found), nameEnd) + "\x00\x02"
+	}
+}
+
+// IDs returns the ids of a VM's versions, oldest first, without reading their
+// manifests.
+func IDs(ctx context.Context, r chunkstore.Roots, vm string) ([]string, error) {
+	var ids []string
+	prefix := vmPrefix(vm)
+	err := r.Roots(ctx, prefix, "", func(name string, _ []byte) bool {
+		ids = append(ids, name[len(prefix):])
+		return true
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list versions of VM %q: %w", vm, err)
+	}
+	return ids, nil
+}
+
+// Versions calls fn with each version of a VM, oldest first. A version whose
+// manifest is damaged comes with its error and its name only.
+func Versions(ctx context.Context, r chunkstore.Roots, vm string, fn func(*Version, error)) error {
+	prefix := vmPrefix(vm)
+	err := r.Roots(ctx, prefix, "", func(name string, body []byte) bool {
+		v, err := decodeAs(body, vm, name[len(prefix):])
+		if err != nil {
+			v = &Version{VM: vm, ID: name[len(prefix):]}
+		}
+		fn(v, err)
+		return true
+	})
+	if err != nil {
+		return fmt.Errorf("list versions of VM %q: %w", vm, err)
+	}
+	return nil
+}
+
+// Latest returns a VM's newest version.
+func Latest(ctx context.Context, r chunkstore.Roots, vm string) (*Version, error) {
+	return newestUpTo(ctx, r, vm, time.Time{})
+}
+
+// newestUpTo returns the newest version at or before t; the zero time means the
+// newest of all.
+func newestUpTo(ctx context.Context, r chunkstore.Roots, vm string, t time.Time) (*Version, error) {
+	ids, err := IDs(ctx, r, vm)
+	if err != nil {
+		return nil, err
+	}
+	if len(ids) == 0 {
+		return nil, fmt.Errorf("VM %q: %w", vm, ErrNoVM)
+	}
+	for i := len(ids) - 1; i >= 0; i-- {
+		at, err := idTime(ids[i])
+		if err != nil {
+			return nil, fmt.Errorf("VM %q: %w", vm, err)
+		}
+		if t.IsZero() || !at.After(t) {
+			return Get(ctx, r, vm, ids[i])
+		}
+	}
+	return nil, fmt.Errorf("VM %q has no version at or before %v, the oldest is %s: %w", vm, t.Format(time.RFC3339), ids[0], ErrNoVersion)
+}
+
+// Resolve finds the version that VM[@VERSION] names: VERSION is an id, latest
+// (the default) or a time, which means the newest version at or before it. A
+// VM whose own name contains @ is found as well.
+func Resolve(ctx context.Context, r chunkstore.Roots, ref string) (*Version, error) {
+	v, err := Latest(ctx, r, ref)
+	if !errors.Is(err, ErrNoVM) {
+		return v, err
+	}
+	i := strings.LastIndexByte(ref, '@')
+	if i < 0 {
+		return nil, err
+	}
+	vm, want := ref[:i], ref[i+1:]
+	if want == "" || want == "latest" {
+		return Latest(ctx, r, vm)
+	}
+	if _, err := idTime(want); err == nil {
+		v, err := Get(ctx, r, vm, want)
+		if !errors.Is(err, ErrNoVersion) {
+			return v, err
+		}
+	}
+	t, err := parseUpTo(want)
+	if err != nil {
+		return nil, fmt.Errorf("version %q of VM %q: neither an id nor latest nor a time: %w", want, vm, ErrNoVersion)
+	}
+	return newestUpTo(ctx, r, vm, t)
+}
