@@ -1,0 +1,96 @@
+package restore
+
+import (
+	"context"
+	"fmt"
+
+	"holdfast/chunkstore/cache"
+	"holdfast/chunkstore/disk"
+	"holdfast/chunkstore/pack"
+)
+
+const slack = pack.Slack
+
+// direct reads a disk for one pass: whole chunks are decoded straight into the
+// reader's buffer, and only chunks wanted in part go through the cache.
+type direct struct {
+	*disk.Reader
+	store  Store
+	chunks *cache.Cache
+}
+
+// ReadAtContext fills p with guest bytes from off. It may overwrite p's
+// capacity beyond its length.
+func (d *direct) ReadAtContext(ctx context.Context, p []byte, off int64) error {
+	for len(p) > 0 {
+		n := off / disk.RegionSize
+		k := int(min(int64(len(p)), (n+1)*disk.RegionSize-off))
+		m, err := d.RegionMap(ctx, n)
+		if err != nil {
+			return fmt.Errorf("guest bytes from %d: %w", n*disk.RegionSize, err)
+		}
+		if err := d.readRegion(ctx, m, p[:k], int(off-n*disk.RegionSize)); err != nil {
+			return fmt.Errorf("guest bytes from %d: %w", n*disk.RegionSize, err)
+		}
+		p, off = p[k:], off+int64(k)
+	}
+	return nil
+}
+
+// readRegion fills p from offset from of a region, in ascending order: what
+// the decoder overwrites behind a chunk is filled after it.
+func (d *direct) readRegion(ctx context.Context, m disk.RegionMap, p []byte, from int) error {
+	at := from // everything before it is filled
+	to := from + len(p)
+	for _, e := range m {
+		if e.Off+e.Len <= from {
+			continue
+		}
+		if e.Off >= to {
+			break
+		}
+		if e.Off > at {
+			clear(p[at-from : e.Off-from])
+		}
+		end := min(e.Off+e.Len, to)
+		begin := max(e.Off, from)
+		var err error
+		if begin == e.Off && end == e.Off+e.Len {
+			err = d.decodeInto(ctx, e, p[begin-from:end-from])
+		} else {
+			err = d.copyPart(ctx, e, p[begin-from:end-from], begin-e.Off)
+		}
+		if err != nil {
+			return err
+		}
+		at = end
+	}
+	clear(p[at-from:])
+	return nil
+}
+
+// decodeInto fills p, which has the chunk's length, with the chunk.
+func (d *direct) decodeInto(ctx context.Context, e disk.Extent, p []byte) error {
+	got, err := d.store.Get(ctx, e.ID, p[:0])
+	if err != nil {
+		return err
+	}
+	if len(got) != e.Len {
+		return fmt.Errorf("chunk %v has %d bytes, the map says %d", e.ID, len(got), e.Len)
+	}
+	if &got[0] != &p[0] {
+		copy(p, got)
+	}
+	return nil
+}
+
+// copyPart fills p with part of a chunk, which neighbouring windows want too.
+func (d *direct) copyPart(ctx context.Context, e disk.Extent, p []byte, from int) error {
+	ch, err := d.chunks.Acquire(ctx, e.ID, e.Len)
+	if err != nil {
+		return err
+	}
+	defer ch.Release()
+	copy(p, ch.Bytes()[from:])
+	return nil
+}

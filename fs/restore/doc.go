@@ -1,0 +1,15 @@
+// Package restore writes a version's disk to a file or a block device, in any
+// format that package image makes up.
+//
+// A new file is written under a temporary name beside its own and renamed when
+// all of it is there and synced: a restore that fails or is stopped leaves
+// nothing behind that looks like a disk. Holes are not written. Onto something
+// that exists, only blocks that differ are written: for a raw disk each stored
+// extent of the target is hashed first, and what has the chunk's id already is
+// neither fetched nor decoded.
+//
+// Every chunk is proved against its id on its way; a chunk that does not come
+// back ends the restore with an error that names it.
+//
+// Memory: each worker holds one window of 4 MiB, two when it compares.
+package restore

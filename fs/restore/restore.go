@@ -1,0 +1,148 @@
+package restore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"runtime"
+	"time"
+
+	"holdfast/chunkstore"
+	"holdfast/chunkstore/cache"
+	"holdfast/chunkstore/catalog"
+	"holdfast/chunkstore/disk"
+	"holdfast/fs/image"
+)
+
+const (
+	maxWorkers = 16
+	mapBytes   = 32 << 20
+	// cacheBytes serves chunks that are wanted in parts, at the edges of
+	// windows, and no more.
+	cacheBytes = 16 << 20
+)
+
+// Store is what a restore reads from.
+type Store interface {
+	chunkstore.Getter
+	ID(plain []byte) chunkstore.ID
+}
+
+// Options say what is restored and where to.
+type Options struct {
+	Disk      catalog.Disk
+	Time      time.Time    // the version's, for the headers of made-up formats
+	Format    image.Format // "": raw
+	Out       string       // a file or a block device
+	Overwrite bool         // Out may exist; only what differs is written
+	Workers   int          // windows worked on at once; 0: by the machine
+	Progress  *Progress    // nil: not told
+}
+
+// Result is what a restore did, in bytes of the image file.
+type Result struct {
+	Size     int64         `json:"size"`
+	Written  int64         `json:"written_bytes"`
+	Same     int64         `json:"same_bytes"` // found as they should be in the target
+	Holes    int64         `json:"hole_bytes"` // zeros that did not have to be written
+	Duration time.Duration `json:"duration_ns"`
+}
+
+// job is one restore under way.
+type job struct {
+	store Store
+	opts  Options
+	disk  *direct
+	img   image.Image
+	prog  *Progress
+}
+
+// open prepares the image of the disk. close must be called.
+func open(store Store, opts Options) (*job, error) {
+	if opts.Format == "" {
+		opts.Format = image.Raw
+	}
+	if opts.Workers <= 0 {
+		opts.Workers = runtime.GOMAXPROCS(0) + 2 // two wait for the disks while the cores decode
+	}
+	opts.Workers = min(opts.Workers, maxWorkers)
+	if opts.Progress == nil {
+		opts.Progress = new(Progress)
+	}
+	chunks, err := cache.New(store, cache.Options{Bytes: cacheBytes, Prefetch: cacheBytes / 8})
+	if err != nil {
+		return nil, err
+	}
+	r, err := disk.Open(chunks, disk.NewMaps(store, mapBytes), opts.Disk.Map)
+	if err != nil {
+		chunks.Close()
+		return nil, err
+	}
+	j := &job{store: store, opts: opts, disk: &direct{Reader: r, store: store, chunks: chunks}, prog: opts.Progress}
+	if j.img, err = image.New(opts.Format, j.disk, Identity(opts.Disk, opts.Time)); err != nil {
+		chunks.Close()
+		return nil, err
+	}
+	j.prog.Total.Store(j.img.Size())
+	return j, nil
+}
+
+func (j *job) close() { j.disk.chunks.Close() }
+
+// Identity is what the headers of a disk's made-up images say: the same
+// wherever and whenever the version is shown.
+func Identity(d catalog.Disk, versionTime time.Time) image.Identity {
+	return image.Identity{UUID: d.UUID, Time: versionTime}
+}
+
+// Run restores one disk.
+func Run(ctx context.Context, store Store, opts Options) (Result, error) {
+	began := time.Now()
+	j, err := open(store, opts)
+	if err != nil {
+		return Result{}, fmt.Errorf("restore %s: %w", opts.Out, err)
+	}
+	defer j.close()
+	res, err := j.run(ctx)
+	if err != nil {
+		return Result{}, fmt.Errorf("restore %s: %w", opts.Out, err)
+	}
+	res.Duration = time.Since(began)
+	return res, nil
+}
+
+func (j *job) run(ctx context.Context) (Result, error) {
+	t, err := openTarget(j.opts.Out, j.opts.Overwrite, j.img.Size())
+	if err != nil {
+		return Result{}, err
+	}
+	res, err := j.write(ctx, t)
+	if err != nil {
+		return Result{}, errors.Join(err, t.abandon())
+	}
+	return res, t.finish()
+}
+
+// Stream writes the image to w front to back, holes as zeros.
+func Stream(ctx context.Context, store Store, opts Options, w io.Writer) (Result, error) {
+	began := time.Now()
+	j, err := open(store, opts)
+	if err != nil {
+		return Result{}, fmt.Errorf("restore to a stream: %w", err)
+	}
+	defer j.close()
+	size := j.img.Size()
+	buf := make([]byte, windowBytes, windowBytes+slack)
+	for off := int64(0); off < size; off += windowBytes {
+		b := buf[:min(windowBytes, size-off)]
+		if _, err := image.ReadAt(ctx, j.img, j.disk, b, off); err != nil {
+			return Result{}, fmt.Errorf("restore to a stream: at byte %d: %w", off, err)
+		}
+		if _, err := w.Write(b); err != nil {
+			return Result{}, fmt.Errorf("restore to a stream: at byte %d: %w", off, err)
+		}
+		j.prog.Done.Add(int64(len(b)))
+	}
+	return Result{Size: size, Written: size, Duration: time.Since(began)}, nil
+}

@@ -1,0 +1,232 @@
+package restore
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"holdfast/chunkstore/disk"
+	"holdfast/fs/image"
+)
+
+const (
+	// windowBytes is what a worker deals with at a time: a region, so that
+	// raw windows decode whole chunks.
+	windowBytes = disk.RegionSize
+	// compareBlock is the granularity in which differing bytes are written.
+	compareBlock = 4 << 10
+)
+
+// window is a part of the image file within one aligned run of windowBytes.
+type window struct {
+	off    int64
+	length int
+	hole   bool // all zeros
+}
+
+// write brings the target to the image's content.
+func (j *job) write(ctx context.Context, t *target) (Result, error) {
+	res := Result{Size: j.img.Size()}
+	var mu sync.Mutex // guards res
+	g, ctx := errgroup.WithContext(ctx)
+	work := make(chan window)
+	g.Go(func() error {
+		defer close(work)
+		return j.plan(ctx, t, work)
+	})
+	for range j.opts.Workers {
+		g.Go(func() error {
+			w := &worker{job: j, target: t, want: make([]byte, windowBytes, windowBytes+slack)}
+			defer func() {
+				mu.Lock()
+				defer mu.Unlock()
+				res.Written += w.res.Written
+				res.Same += w.res.Same
+			}()
+			for win := range work {
+				if err := w.do(ctx, win); err != nil {
+					return fmt.Errorf("at byte %d: %w", win.off, err)
+				}
+				j.prog.Done.Add(int64(win.length))
+			}
+			return nil
+		})
+	}
+	err := g.Wait()
+	res.Holes = res.Size - res.Written - res.Same
+	return res, err
+}
+
+// plan hands out windows. On a fresh target holes are left out; on one that
+// exists they must become zeros.
+func (j *job) plan(ctx context.Context, t *target, work chan<- window) error {
+	size := j.img.Size()
+	for off := int64(0); off < size; {
+		length, data, err := image.Extent(ctx, j.img, j.disk, off)
+		if err != nil && !errors.Is(err, io.EOF) {
+			return fmt.Errorf("at byte %d: %w", off, err)
+		}
+		end := off + min(length, size-off)
+		if !data && t.zeroed(off) >= end {
+			j.prog.Done.Add(end - off)
+			off = end
+			continue
+		}
+		if end, err = j.widen(ctx, off, end, data); err != nil {
+			return err
+		}
+		for off < end {
+			n := min(end, (off/windowBytes+1)*windowBytes) - off
+			select {
+			case work <- window{off, int(n), !data}:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+			off += n
+		}
+	}
+	return nil
+}
+
+// widen extends a run of one sort as far as runs of that sort follow, at least
+// to the window's end if it can: whole windows decode fastest.
+func (j *job) widen(ctx context.Context, off, end int64, data bool) (int64, error) {
+	for end < j.img.Size() && end < off+16*windowBytes {
+		length, more, err := image.Extent(ctx, j.img, j.disk, end)
+		if err != nil {
+			return 0, fmt.Errorf("at byte %d: %w", end, err)
+		}
+		if more != data {
+			break
+		}
+		end += min(length, math.MaxInt64-end)
+	}
+	return min(end, j.img.Size()), nil
+}
+
+type worker struct {
+	*job
+	*target
+	want []byte
+	have []byte // of the target; nil until it is needed
+	res  Result
+}
+
+// do brings one window of the target to what it should be.
+func (w *worker) do(ctx context.Context, win window) error {
+	want := w.want[:win.length]
+	if w.fresh {
+		if err := w.read(ctx, want, win); err != nil {
+			return err
+		}
+		return w.put(want, win.off)
+	}
+	if w.have == nil {
+		w.have = make([]byte, windowBytes)
+	}
+	have := w.have[:win.length]
+	if n, err := w.file.ReadAt(have, win.off); err != nil && !errors.Is(err, io.EOF) {
+		return fmt.Errorf("read the target: %w", err)
+	} else if n < len(have) {
+		clear(have[n:]) // a target that was shorter is extended by zeros
+	}
+	if w.opts.Format == image.Raw && !win.hole {
+		return w.patchByID(ctx, win, have)
+	}
+	if err := w.read(ctx, want, win); err != nil {
+		return err
+	}
+	return w.patch(want, have, win.off)
+}
+
+func (w *worker) read(ctx context.Context, want []byte, win window) error {
+	if win.hole {
+		clear(want)
+		return nil
+	}
+	_, err := image.ReadAt(ctx, w.img, w.job.disk, want, win.off)
+	return err
+}
+
+// patch writes the blocks in which want and have differ, neighbours at once.
+func (w *worker) patch(want, have []byte, off int64) error {
+	start := -1 // of a run that differs
+	for i := 0; i < len(want); i += compareBlock {
+		end := min(i+compareBlock, len(want))
+		if !bytes.Equal(want[i:end], have[i:end]) {
+			if start < 0 {
+				start = i
+			}
+			continue
+		}
+		w.res.Same += int64(end - i)
+		if start >= 0 {
+			if err := w.put(want[start:i], off+int64(start)); err != nil {
+				return err
+			}
+			start = -1
+		}
+	}
+	if start >= 0 {
+		return w.put(want[start:], off+int64(start))
+	}
+	return nil
+}
+
+// patchByID goes over a window of a raw disk by its extents: what the target
+// has with the chunk's id is right already and need not be fetched.
+func (w *worker) patchByID(ctx context.Context, win window, have []byte) error {
+	n := win.off / disk.RegionSize
+	m, err := w.job.disk.RegionMap(ctx, n)
+	if err != nil {
+		return err
+	}
+	from := int(win.off - n*disk.RegionSize)
+	at, to := from, from+win.length
+	for _, e := range m {
+		begin, end := max(e.Off, from), min(e.Off+e.Len, to)
+		if begin >= end {
+			continue
+		}
+		if begin > at {
+			if err := w.patchRange(ctx, win, have, at-from, begin-from); err != nil {
+				return err
+			}
+		}
+		whole := end-begin == e.Len
+		if whole && w.store.ID(have[begin-from:end-from]) == e.ID {
+			w.res.Same += int64(e.Len)
+		} else if err := w.patchRange(ctx, win, have, begin-from, end-from); err != nil {
+			return err
+		}
+		at = end
+	}
+	return w.patchRange(ctx, win, have, at-from, to-from)
+}
+
+// patchRange fetches [a, b) of the window and writes what differs.
+func (w *worker) patchRange(ctx context.Context, win window, have []byte, a, b int) error {
+	if a >= b {
+		return nil
+	}
+	want := w.want[a:b]
+	if _, err := image.ReadAt(ctx, w.img, w.job.disk, want, win.off+int64(a)); err != nil {
+		return err
+	}
+	return w.patch(want, have[a:b], win.off+int64(a))
+}
+
+func (w *worker) put(b []byte, off int64) error {
+	if _, err := w.file.WriteAt(b, off); err != nil {
+		return fmt.Errorf("write: %w", err)
+	}
+	w.res.Written += int64(len(b))
+	w.prog.Written.Add(int64(len(b)))
+	return nil
+}
