@@ -1,0 +1,42 @@
+# make demo and make test do all the set-up they need on a fresh Debian with Go.
+
+# The sources may lie in a tree that git refuses to read; the version is ours.
+export GOFLAGS := -buildvcs=false $(GOFLAGS)
+
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+FUZZTIME ?= 5m
+
+# Tests mount disks, and so does the demo.
+AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo 'sudo -H env PATH="$$PATH" GOFLAGS="$$GOFLAGS"')
+
+.PHONY: build test check deps demo bench bench-quick fuzz clean
+
+build:
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/holdfast ./cmd/holdfast
+
+test: deps check build
+	$(AS_ROOT) .ci/test
+
+# check is what needs no run: format, vet, staticcheck.
+check:
+	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "run gofmt on:"; echo "$$unformatted"; exit 1; fi
+	go vet ./...
+	go tool staticcheck ./...
+
+deps:
+	@.ci/deps
+
+demo: deps build
+	$(AS_ROOT) bash tests/demo.sh
+
+bench: deps build
+	$(AS_ROOT) go run ./benchmarks
+
+bench-quick: deps build
+	$(AS_ROOT) go run ./benchmarks -quick
+
+fuzz:
+	FUZZTIME=$(FUZZTIME) .ci/fuzz
+
+clean:
+	rm -rf bin

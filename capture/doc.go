@@ -1,0 +1,17 @@
+// Package capture makes a version: it reads the disks of a VM, cuts them into
+// chunks, hashes, looks up, compresses and puts what is new, and commits.
+//
+//	worker 1..n   take the next region, in order:
+//	              extents -> read -> cut -> hash -> same as before? -> have? -> compress -> put
+//	collector     region maps, in order -> disk map
+//	at the end    version manifest -> commit
+//
+// A region whose bytes are all holes of the source is never read. A chunk that
+// the previous version of the disk has at the same place needs no look-up. A
+// capture that fails or is stopped leaves no version; the chunks that it put
+// are found by the next try.
+//
+// Memory: each worker holds one region (4 MiB) and one batch of records
+// (1 MiB); at most maxWorkers run, whatever the machine. With the store's own
+// (64 MiB for the index) that stays under 256 MiB.
+package capture
