@@ -1,0 +1,76 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// readWhole reads a file front to back as dd bs=1M does.
+func readWhole(ctx context.Context, path string, flags int) (Sample, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|flags, 0)
+	if err != nil {
+		return Sample{}, err
+	}
+	defer f.Close()
+	buf, err := unix.Mmap(-1, 0, 1<<20, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON) // aligned, for O_DIRECT
+	if err != nil {
+		return Sample{}, err
+	}
+	defer unix.Munmap(buf)
+	began := time.Now()
+	var total int64
+	for ctx.Err() == nil {
+		n, err := f.Read(buf)
+		total += int64(n)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return Sample{}, fmt.Errorf("read %s at %d: %w", path, total, err)
+		}
+	}
+	return Sample{Wall: time.Since(began), Bytes: total}, ctx.Err()
+}
+
+// readRandom reads n blocks of 4 KiB at random places, one at a time. The places
+// are fixed by the round, so that every contestant reads the same.
+func readRandom(ctx context.Context, path string, n, round int) (Sample, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return Sample{}, err
+	}
+	defer f.Close()
+	size, err := f.Seek(0, io.SeekEnd)
+	if err != nil {
+		return Sample{}, err
+	}
+	if err := unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_RANDOM); err != nil {
+		return Sample{}, err
+	}
+	r := rand.New(rand.NewPCG(uint64(round), 9))
+	buf := make([]byte, 4096)
+	took := make([]time.Duration, n)
+	began := time.Now()
+	for i := range took {
+		if ctx.Err() != nil {
+			return Sample{}, ctx.Err()
+		}
+		start := time.Now()
+		if _, err := f.ReadAt(buf, r.Int64N(size/4096)*4096); err != nil {
+			return Sample{}, err
+		}
+		took[i] = time.Since(start)
+	}
+	s := Sample{Wall: time.Since(began), Bytes: int64(n) * 4096, Ops: n}
+	slices.Sort(took)
+	s.P50, s.P99 = took[n/2], took[n*99/100]
+	return s, nil
+}

@@ -1,0 +1,102 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"text/tabwriter"
+)
+
+// Report is a whole run.
+type Report struct {
+	Machine Machine  `json:"machine"`
+	Data    Data     `json:"data"`
+	Rounds  int      `json:"rounds"`
+	Missing []string `json:"missing_peers,omitempty"`
+	Roads   []Result `json:"roads"`
+}
+
+func (r *Report) print(w io.Writer) {
+	fmt.Fprintf(w, "\n%s: %.0f MB. Medians of %d interleaved rounds, page cache dropped before each.\n", r.Data.What, float64(r.Data.Bytes)/mb, r.Rounds)
+	for _, m := range r.Missing {
+		fmt.Fprintln(w, "peer left out:", m)
+	}
+	for _, road := range r.Roads {
+		fmt.Fprintf(w, "\n%s\n", road.Road)
+		tw := tabwriter.NewWriter(w, 2, 0, 2, ' ', tabwriter.AlignRight)
+		fmt.Fprintf(tw, "\t%s\tratio\tspread\tCPU s\tpeak MiB\tp50 µs\tp99 µs\t\n", road.Unit)
+		for _, l := range road.Lines {
+			fmt.Fprintf(tw, "%s\t%s\t%.2f\t%.2f-%.2f\t%s\t%s\t%s\t%s\t\n", l.Name, number(road.scale(l.Rate)), l.Ratio, l.Low, l.High,
+				some(l.CPU, "%.2f"), some(float64(l.Memory)/(1<<20), "%.0f"), some(l.P50, "%.0f"), some(l.P99, "%.0f"))
+		}
+		tw.Flush()
+	}
+}
+
+func (r *Result) scale(rate float64) float64 {
+	if r.Unit == "MB/s" {
+		return rate / mb
+	}
+	return rate
+}
+
+func number(v float64) string { return fmt.Sprintf("%.0f", v) }
+
+// some leaves out what was not measured.
+func some(v float64, format string) string {
+	if v == 0 || math.IsNaN(v) {
+		return "-"
+	}
+	return fmt.Sprintf(format, v)
+}
+
+// save writes the results file and appends the diary's row.
+func (r *Report) save(dir string) error {
+	b, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return err
+	}
+	name := fmt.Sprintf("%s-%s.json", r.Machine.Date, r.Machine.Commit)
+	if err := os.MkdirAll(filepath.Join(dir, "results"), 0o755); err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(dir, "results", name), append(b, '\n'), 0o644); err != nil {
+		return err
+	}
+	return r.appendRow(filepath.Join(dir, "DIARY.md"))
+}
+
+const diaryHead = `# Diary of the benchmarks
+
+One row a run of ` + "`make bench`" + `: the medians of holdfast's ratios to the road's first contestant (the raw
+file, cp), in one run. Ratios count, machines differ. The whole run lies in results/.
+
+| date | commit | machine | Go | data | ratios |
+|---|---|---|---|---|---|
+`
+
+func (r *Report) appendRow(path string) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o644)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if st, err := f.Stat(); err == nil && st.Size() == 0 {
+		if _, err := f.WriteString(diaryHead); err != nil {
+			return err
+		}
+	}
+	var ratios []string
+	for _, road := range r.Roads {
+		for _, l := range road.Lines[1:] {
+			ratios = append(ratios, fmt.Sprintf("%s: %s %.2f", road.Road, l.Name, l.Ratio))
+		}
+	}
+	_, err = fmt.Fprintf(f, "| %s | %s | %d × %s | %s | %.0f MB | %s |\n", r.Machine.Date, r.Machine.Commit, r.Machine.Cores, r.Machine.CPU, r.Machine.Go,
+		float64(r.Data.Bytes)/mb, strings.Join(ratios, "; "))
+	return err
+}
