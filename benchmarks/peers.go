@@ -4,7 +4,6 @@ import (
 	"context"
 	"os"
 	"path/filepath"
-	"strings"
 )
 
 // peer is another program that does the same work on the same disk.
@@ -108,11 +107,8 @@ func (b *bench) borg() peer {
 			return "", nil, err
 		}
 		mnt := b.path("borg-mnt")
-		path := filepath.Join(mnt, "latest", strings.TrimPrefix(b.image, "/"))
-		m, err := serve(ctx, env, mnt, path, "sh", "-c", `mkdir -p "$1" && exec borg mount -f --last 1 "$BORG_REPO" "$1"`, "sh", filepath.Join(mnt, "latest"))
-		if m != nil {
-			m.dir = filepath.Join(mnt, "latest")
-		}
+		path := mnt + b.image
+		m, err := serve(ctx, env, mnt, path, "sh", "-c", `exec borg mount -f "$BORG_REPO::$(borg list --last 1 --format '{archive}')" "$1"`, "sh", mnt)
 		return path, m, err
 	}
 	return p

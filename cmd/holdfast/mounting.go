@@ -1,0 +1,74 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"holdfast/chunkstore"
+	"holdfast/chunkstore/owner"
+	"holdfast/fs"
+)
+
+const (
+	// unmountGrace is how long a busy mount is waited for before it is
+	// detached.
+	unmountGrace = 10 * time.Second
+	// drainTime is how long what is open in a detached mount can be read on.
+	drainTime = time.Minute
+)
+
+// mountTree mounts the store on dir.
+func mountTree(h *owner.Handle, opts common, dir string, cache int64, allowOther bool) (*fs.Mounted, error) {
+	return fs.Mount(h, dir, fs.Options{Cache: cache, AllowOther: allowOther, Log: opts.Log})
+}
+
+// mountOf returns where the store is mounted, or nothing.
+func mountOf(info chunkstore.Info) string {
+	mnt, _ := fs.FindMount(info.StoreID)
+	return mnt
+}
+
+// diskFile is the name of a disk's image file.
+func diskFile(name, ext string) string { return fs.FileName(name, ext) }
+
+// stay keeps the tree until somebody unmounts it or the command is stopped.
+func stay(ctx context.Context, m *fs.Mounted, opts common) error {
+	select {
+	case <-m.Done():
+		return nil
+	case <-ctx.Done():
+		return takeDown(m, opts)
+	}
+}
+
+// takeDown unmounts. Where the mount is busy that takes a while; a signal more
+// detaches it at once, and another one, or the end of drainTime, cuts off what
+// is still open.
+func takeDown(m *fs.Mounted, opts common) error {
+	ctx, cancel := context.WithTimeout(context.Background(), unmountGrace+drainTime)
+	defer cancel()
+	again := opts.Signals.Again()
+	go func() {
+		for n := 0; ; n++ {
+			select {
+			case <-ctx.Done():
+				return
+			case <-again:
+			}
+			if n == 0 {
+				opts.Console.note("detaching; what is open can be read for up to %s more, or until the next Ctrl-C", durationText(drainTime))
+				go m.Unmount(ctx, 0) //nolint:errcheck // it only hurries the one below
+			} else {
+				cancel()
+			}
+		}
+	}()
+	err := m.Unmount(ctx, unmountGrace)
+	var busy *fs.BusyError
+	if errors.As(err, &busy) && busy.Detached {
+		opts.Console.note("%v", err)
+		return nil // it is gone, as was asked for
+	}
+	return err
+}
