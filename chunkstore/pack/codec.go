@@ -124,9 +124,16 @@ func (c *Codec) decodePayload(buf []byte, h *header, payload []byte) ([]byte, er
 
 // inflate appends one zstd frame that must hold exactly n plain bytes. buf has
 // the capacity for them.
-func (c *Codec) inflate(buf, frame []byte, n int) ([]byte, error) {
+func (c *Codec) inflate(buf, frame []byte, n int) (out []byte, err error) {
+	defer func() {
+		// The decoder is a library that reads stored bytes, which may be
+		// anything: a fault in it must not end the process.
+		if r := recover(); r != nil {
+			out, err = nil, fmt.Errorf("decompress: the decoder failed: %v", r)
+		}
+	}()
 	start := len(buf)
-	out, err := c.dec.DecodeAll(frame, buf)
+	out, err = c.dec.DecodeAll(frame, buf)
 	if err != nil {
 		return nil, fmt.Errorf("decompress: %w", err)
 	}

@@ -1,25 +1,13 @@
 package image
 
-import (
-	"context"
-	"fmt"
-)
+import "context"
 
-// newRaw is the disk itself: every byte at its own offset, holes as zeros.
+// newRaw is the disk itself: every byte at its own offset. All of it is the
+// guest's: whoever reads the disk, or asks it for its extents, knows its holes,
+// and asking here as well would cost a look at the maps of a long run.
 func newRaw(d Disk) *file {
-	at := func(ctx context.Context, off, max int64) (Segment, error) {
-		length, data, err := d.Extent(ctx, off)
-		if err != nil {
-			return Segment{}, err
-		}
-		if length < 1 {
-			return Segment{}, fmt.Errorf("%w: extent of %d bytes at %d", errCounts, length, off)
-		}
-		s := Segment{Kind: Zeros, Length: min(length, max)}
-		if data {
-			s.Kind, s.GuestOff = Guest, off
-		}
-		return s, nil
+	at := func(_ context.Context, off, max int64) (Segment, error) {
+		return Segment{Kind: Guest, GuestOff: off, Length: min(max, d.Size()-off)}, nil
 	}
 	return &file{
 		format:    Raw,

@@ -1,0 +1,44 @@
+// Package fs is the tree that users see: every version of every disk as plain
+// files, through FUSE.
+//
+//	MNT/README.txt
+//	MNT/<vm>/latest -> <id>           the newest version
+//	MNT/<vm>/<id>/version.json        the manifest, readable
+//	MNT/<vm>/<id>/<disk>.raw ...      one file for each format that can hold the disk
+//
+// The tree is a view of the catalog. Nothing of it is loaded at mount: a node
+// is made when the kernel looks its name up, and forgotten when the kernel
+// forgets it. Listing a VM costs its versions' names, listing a version costs
+// its manifest; neither reads a disk's maps or data. Stat of an image is
+// arithmetic over the totals in the manifest.
+//
+// # What the kernel may keep
+//
+//	version directories and what is in them   a day, pages without limit: they are immutable
+//	VM directories, latest                    a second: a VM's newest version may change
+//	names that do not exist                   nothing: they may appear
+//
+// # Inodes
+//
+// An inode number is the first 63 bits of the BLAKE3 hash of what a node is
+// (identity.go), so it is the same after a restart and on another machine. 64
+// more bits of the hash are the generation: two nodes whose numbers collide
+// are still two nodes with their own content, and the chance for that is one
+// in 2^64 with four thousand million images.
+//
+// # Reads
+//
+// An image is a function of the offset (package image) over a disk (package
+// disk). A read becomes a list of slices: header bytes made up, chunks held in
+// the cache, zeros of one static block. They go to the kernel in one writev
+// without being copied. Sequential reads are noticed in each open file and the
+// chunks to come are prefetched; a second small read in the same 64 KiB pushes
+// the rest of it into the page cache.
+//
+// # Order of a shutdown
+//
+// No new opens; unmount; while that is busy, log who holds the mount and wait;
+// detach; wait for the last close; then, and only then, the caches and (by the
+// caller) the store are closed. A watchdog process detaches the mount when
+// this process dies (watchdog.go).
+package fs

@@ -1,0 +1,212 @@
+package fs
+
+import (
+	"context"
+	"fmt"
+	"log"
+	"log/slog"
+	"os"
+	"strings"
+	"sync"
+
+	fusefs "github.com/hanwen/go-fuse/v2/fs"
+	"github.com/hanwen/go-fuse/v2/fuse"
+
+	"holdfast/chunkstore"
+)
+
+const (
+	defaultReadAheadKiB = 2048
+	// maxBackground is how many asynchronous reads the kernel sends at once.
+	maxBackground = 64
+	// maxRequestBytes bounds the request buffers of maxRead each.
+	maxRequestBytes = 64 << 20
+)
+
+// Options say how a store is mounted. The zero value works.
+type Options struct {
+	Cache        int64        // bytes for decoded chunks; 0: 256 MiB
+	AllowOther   bool         // other users may read the tree too
+	Log          *slog.Logger // nil: nothing is logged
+	ReadAheadKiB int          // of the kernel for buffered reads, if root; 0: 2048
+	NoPush       bool         // put nothing into the page cache unasked
+	Name         string       // the mount's source as mount(8) shows it; "": holdfast:<store id>, by which FindMount finds it
+}
+
+// Mounted is a mounted store. Its methods are safe for concurrent use.
+type Mounted struct {
+	dir     string
+	tree    *tree
+	server  *fuse.Server
+	settled chan struct{} // closed when what follows is set
+	dev     string        // major:minor
+	dog     *watchdog     // nil: none
+	done    chan struct{} // closed when the mount is gone and all is closed
+
+	mu    sync.Mutex // guards going
+	going *attempt   // an Unmount under way, or nil
+}
+
+// Mount mounts store on the directory dir and returns when the tree answers. Own
+// memory: opts.Cache, an eighth more for prefetched chunks, 64 MiB for decoded
+// maps, 64 MiB of request buffers and as much again of chunks and buffers on
+// their way to the kernel under full load, and about 2 KiB for each name that
+// the kernel remembers. The store must stay open until Wait returns.
+//
+// dir must be an empty directory. A mount there whose process died is removed;
+// a live one is ErrMounted.
+func Mount(store chunkstore.API, dir string, opts Options) (*Mounted, error) {
+	path, err := prepareMountPoint(dir)
+	if err != nil {
+		return nil, err
+	}
+	if opts.Log == nil {
+		opts.Log = slog.New(slog.DiscardHandler)
+	}
+	if opts.Name == "" {
+		opts.Name = sourceOf(store.Info().StoreID)
+	}
+	t, err := newTree(store, opts)
+	if err != nil {
+		return nil, fmt.Errorf("mount on %s: %w", dir, err)
+	}
+	return start(t, path, opts)
+}
+
+// start mounts a tree on a directory that was found good.
+func start(t *tree, path string, opts Options) (m *Mounted, err error) {
+	m = &Mounted{dir: path, tree: t, settled: make(chan struct{}), done: make(chan struct{})}
+	if m.server, err = connect(t, path, opts); err != nil {
+		t.close()
+		return nil, err
+	}
+	go m.serve()
+	err = m.settle(opts)
+	close(m.settled)
+	if err != nil {
+		detach(path) //nolint:errcheck // the first error is told
+		<-m.done
+		return nil, err
+	}
+	return m, nil
+}
+
+// connect mounts and shakes hands with the kernel.
+func connect(t *tree, dir string, opts Options) (*fuse.Server, error) {
+	mo := fuseOptions(t, opts)
+	target := dir
+	if os.Geteuid() == 0 {
+		fd, err := mountAsRoot(dir, opts.Name, opts.AllowOther)
+		if err != nil {
+			return nil, err
+		}
+		target = fmt.Sprintf("/dev/fd/%d", fd) // for go-fuse: mounted already
+	}
+	server, err := fuse.NewServer(fusefs.NewNodeFS(&rootNode{node{t: t}}, &fusefs.Options{
+		MountOptions: mo, NullPermissions: true, RootStableAttr: &fusefs.StableAttr{Ino: rootIno},
+	}), target, &mo)
+	if err != nil {
+		if os.Geteuid() == 0 {
+			detach(dir) //nolint:errcheck // the first error is told
+		}
+		return nil, fmt.Errorf("mount on %s: %w%s", dir, err, hint(opts))
+	}
+	return server, nil
+}
+
+// hint says what fusermount3 wants of a user who may not mount.
+func hint(opts Options) string {
+	switch {
+	case os.Geteuid() == 0:
+		return ""
+	case opts.AllowOther:
+		return "; without root this needs the package fuse3, and the line user_allow_other in /etc/fuse.conf"
+	}
+	return "; without root this needs the package fuse3, and the directory must be yours"
+}
+
+func fuseOptions(t *tree, opts Options) fuse.MountOptions {
+	return fuse.MountOptions{
+		FsName: opts.Name, Name: strings.TrimPrefix(fsType, "fuse."), AllowOther: opts.AllowOther,
+		Options:  []string{"ro", "nosuid", "nodev", "noexec", "noatime"}, // for fusermount3
+		MaxWrite: maxRead, MaxBackground: maxBackground, MaxInflightRequestBytes: maxRequestBytes,
+		DisableSplice: true, // it costs two system calls a read and never won anything
+		DisableXAttrs: true, ExplicitDataCacheControl: true,
+		// Without ASYNC_DIO, asynchronous O_DIRECT reads go one at a time.
+		ExtraCapabilities: fuse.CAP_ASYNC_DIO | fuse.CAP_READDIRPLUS_AUTO,
+		PanicHandler:      t.panicked,
+		Logger:            log.New(lines{t.log}, "", 0),
+	}
+}
+
+// lines logs what go-fuse says. It is of no interest: an answer that came too
+// late for an interrupted read, an operation that we do not have.
+type lines struct{ log *slog.Logger }
+
+// Write implements io.Writer.
+func (l lines) Write(p []byte) (int, error) {
+	l.log.Debug("fuse", "message", strings.TrimSpace(string(p)))
+	return len(p), nil
+}
+
+// settle does what needs a mount that answers.
+func (m *Mounted) settle(opts Options) error {
+	if err := m.server.WaitMount(); err != nil {
+		return fmt.Errorf("mount on %s: %w", m.dir, err)
+	}
+	if err := answers(m.dir); err != nil {
+		return err
+	}
+	top, ok, err := topMount(m.dir)
+	if err != nil {
+		return err
+	}
+	if !ok || top.fsType != fsType {
+		return fmt.Errorf("mount on %s: it is not in the mount table", m.dir)
+	}
+	m.dev = top.dev
+	if kib := opts.ReadAheadKiB; os.Geteuid() == 0 {
+		if kib == 0 {
+			kib = defaultReadAheadKiB
+		}
+		if err := setReadAhead(m.dev, kib); err != nil {
+			m.tree.log.Warn("readahead stays at the kernel's default", "mount", m.dir, "err", err)
+		}
+	}
+	if m.dog, err = startWatchdog(m.dir, m.dev); err != nil {
+		m.tree.log.Warn("no watchdog: if this process is killed, unmount by hand", "mount", m.dir, "err", err)
+	}
+	return nil
+}
+
+// serve answers the kernel until the mount is gone, however it went, then
+// closes everything.
+func (m *Mounted) serve() {
+	m.server.Serve()
+	m.tree.close()
+	<-m.settled
+	m.dog.dismiss()
+	close(m.done)
+}
+
+// Dir is the mount point, absolute and without symbolic links.
+func (m *Mounted) Dir() string { return m.dir }
+
+// Done is closed when the mount is gone: by Unmount or by umount(8).
+func (m *Mounted) Done() <-chan struct{} { return m.done }
+
+// Wait waits until the mount is gone and nothing of it uses the store.
+func (m *Mounted) Wait() { <-m.done }
+
+// Stats says what the mount did so far.
+func (m *Mounted) Stats() Stats { return m.tree.stats() }
+
+// wait is Wait with a context.
+func (m *Mounted) wait(ctx context.Context) error {
+	select {
+	case <-m.done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

@@ -1,0 +1,182 @@
+package fs
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+	"sync"
+	"syscall"
+	"time"
+
+	fusefs "github.com/hanwen/go-fuse/v2/fs"
+	"github.com/hanwen/go-fuse/v2/fuse"
+
+	"holdfast/chunkstore/catalog"
+	"holdfast/fs/image"
+)
+
+// versionNode is MNT/<vm>/<id>: version.json and the images. What is in it
+// follows from the manifest alone and never changes. The manifest is fetched
+// again when somebody looks inside: ls -l of a VM makes a node of each of its
+// versions, and the kernel keeps those for long.
+type versionNode struct {
+	node
+	vm, id string
+	at     time.Time
+
+	mu   sync.Mutex // guards list
+	list []versionEntry
+}
+
+// versionEntry is one name in a version. Whatever else a version shall show
+// (files/, with the guests' own files) is one more of them.
+type versionEntry struct {
+	name string
+	id   fusefs.StableAttr // with its mode
+	// enter answers a look-up of the name: it sets out and returns the node.
+	enter func(ctx context.Context, out *fuse.EntryOut) (*fusefs.Inode, error)
+}
+
+var (
+	_ fusefs.NodeLookuper       = (*versionNode)(nil)
+	_ fusefs.NodeOpendirHandler = (*versionNode)(nil)
+	_ fusefs.NodeGetattrer      = (*versionNode)(nil)
+	_ fusefs.NodeStatfser       = (*versionNode)(nil)
+)
+
+func newVersionNode(t *tree, v *catalog.Version) *versionNode {
+	return &versionNode{node: node{t: t}, vm: v.VM, id: v.ID, at: v.Time}
+}
+
+// entries returns the version's names.
+func (n *versionNode) entries(ctx context.Context) (list []versionEntry, err error) {
+	n.mu.Lock()
+	list = n.list
+	n.mu.Unlock()
+	if list != nil {
+		return list, nil
+	}
+	err = patiently(ctx, func(ctx context.Context) error {
+		v, err := catalog.Get(ctx, n.t.store, n.vm, n.id)
+		if err == nil {
+			list = n.entriesOf(v)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.list = list
+	return list, nil
+}
+
+func (n *versionNode) entriesOf(v *catalog.Version) (list []versionEntry) {
+	for i := range v.Disks {
+		d := &v.Disks[i]
+		for _, f := range image.Formats() {
+			if image.Supports(f, d.Map.Size, d.Map.Grains) {
+				list = append(list, n.imageEntry(v, d, f))
+			}
+		}
+	}
+	return append(list, n.manifestEntry(v, list))
+}
+
+// Getattr implements fusefs.NodeGetattrer.
+func (n *versionNode) Getattr(_ context.Context, _ fusefs.FileHandle, out *fuse.AttrOut) syscall.Errno {
+	n.t.count.getattrs.Add(1)
+	n.t.fill(&out.Attr, dirMode, 0, 0, n.at)
+	out.SetTimeout(forLong)
+	return 0
+}
+
+// Lookup implements fusefs.NodeLookuper.
+func (n *versionNode) Lookup(ctx context.Context, name string, out *fuse.EntryOut) (*fusefs.Inode, syscall.Errno) {
+	n.t.count.lookups.Add(1)
+	ch, err := n.find(ctx, name, out)
+	if err != nil {
+		return nil, n.t.errno(ctx, place{op: "look up " + name, vm: n.vm, version: n.id}, err)
+	}
+	keep(out, forLong)
+	return ch, 0
+}
+
+func (n *versionNode) find(ctx context.Context, name string, out *fuse.EntryOut) (*fusefs.Inode, error) {
+	list, err := n.entries(ctx)
+	if err != nil {
+		return nil, err
+	}
+	i := slices.IndexFunc(list, func(e versionEntry) bool { return e.name == name })
+	if i < 0 {
+		return nil, errNoName
+	}
+	return list[i].enter(ctx, out)
+}
+
+// OpendirHandle implements fusefs.NodeOpendirHandler. The kernel may keep the
+// listing.
+func (n *versionNode) OpendirHandle(context.Context, uint32) (fusefs.FileHandle, uint32, syscall.Errno) {
+	return n.opendir(n.names), fuse.FOPEN_CACHE_DIR | fuse.FOPEN_KEEP_CACHE, 0
+}
+
+func (n *versionNode) names(ctx context.Context) ([]fuse.DirEntry, syscall.Errno) {
+	n.t.count.listings.Add(1)
+	entries, err := n.entries(ctx)
+	if err != nil {
+		return nil, n.t.errno(ctx, place{op: "list", vm: n.vm, version: n.id}, err)
+	}
+	list := make([]fuse.DirEntry, len(entries))
+	for i, e := range entries {
+		list[i] = fuse.DirEntry{Name: e.name, Mode: e.id.Mode, Ino: e.id.Ino}
+	}
+	return list, 0
+}
+
+// identifyIn names what is in a version.
+func (t *tree) identifyIn(v *catalog.Version, mode uint32, kind string, parts ...string) fusefs.StableAttr {
+	id := t.identify(append([]string{kind, v.VM, v.ID, string(v.UUID[:])}, parts...)...)
+	id.Mode = mode & syscall.S_IFMT
+	return id
+}
+
+func (n *versionNode) imageEntry(v *catalog.Version, d *catalog.Disk, f image.Format) versionEntry {
+	id := n.t.identifyIn(v, fileMode, "image", d.Name, string(d.UUID[:]), string(f))
+	return versionEntry{FileName(d.Name, f.Ext()), id, func(ctx context.Context, out *fuse.EntryOut) (*fusefs.Inode, error) {
+		img, err := newImageNode(n.t, v, d, f)
+		if err != nil {
+			return nil, err
+		}
+		img.fill(&out.Attr)
+		return n.NewInode(ctx, img, id), nil
+	}}
+}
+
+func (n *versionNode) manifestEntry(v *catalog.Version, images []versionEntry) versionEntry {
+	id := n.t.identifyIn(v, fileMode, "version.json")
+	return versionEntry{versionName, id, func(ctx context.Context, out *fuse.EntryOut) (*fusefs.Inode, error) {
+		b, err := describe(v, images)
+		if err != nil {
+			return nil, err
+		}
+		text := &textNode{node: node{t: n.t}, text: b, at: v.Time}
+		return text.enter(ctx, &n.Inode, id, out), nil
+	}}
+}
+
+// describe is version.json. JSON can't carry every name, so the path of the
+// version and the names of its images stand there as the tree writes them.
+func describe(v *catalog.Version, images []versionEntry) ([]byte, error) {
+	doc := struct {
+		VM    string   `json:"vm"`
+		Path  string   `json:"path"`
+		Files []string `json:"files"`
+		*catalog.Version
+	}{VM: v.VM, Path: VersionPath("", v), Version: v}
+	for _, e := range images {
+		doc.Files = append(doc.Files, e.name)
+	}
+	b, err := json.MarshalIndent(doc, "", "  ")
+	return append(b, '\n'), err
+}

@@ -1,0 +1,171 @@
+package fs
+
+import (
+	"context"
+	"encoding/binary"
+	"sync"
+	"syscall"
+
+	fusefs "github.com/hanwen/go-fuse/v2/fs"
+	"github.com/hanwen/go-fuse/v2/fuse"
+
+	"holdfast/chunkstore/catalog"
+)
+
+// vmNode is MNT/<vm>: latest and the versions.
+type vmNode struct {
+	node
+	vm string
+
+	mu     sync.Mutex // guards what follows
+	newest string     // version id, as far as was seen
+}
+
+var (
+	_ fusefs.NodeLookuper       = (*vmNode)(nil)
+	_ fusefs.NodeOpendirHandler = (*vmNode)(nil)
+	_ fusefs.NodeGetattrer      = (*vmNode)(nil)
+	_ fusefs.NodeStatfser       = (*vmNode)(nil)
+)
+
+// latest is the id of the newest version that refresh saw.
+func (n *vmNode) latest() string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.newest
+}
+
+// refresh looks for the newest version.
+func (n *vmNode) refresh(ctx context.Context) error {
+	return patiently(ctx, func(ctx context.Context) error {
+		id, err := newest(ctx, n.t.store, n.vm, n.latest())
+		if err != nil {
+			return err
+		}
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		n.newest = id
+		return nil
+	})
+}
+
+// Getattr implements fusefs.NodeGetattrer.
+func (n *vmNode) Getattr(ctx context.Context, _ fusefs.FileHandle, out *fuse.AttrOut) syscall.Errno {
+	n.t.count.getattrs.Add(1)
+	if err := n.refresh(ctx); err != nil {
+		return n.t.errno(ctx, place{op: "stat", vm: n.vm}, err)
+	}
+	n.t.fill(&out.Attr, dirMode, 0, 0, timeOf(n.latest()))
+	out.SetTimeout(forNow)
+	return 0
+}
+
+// Lookup implements fusefs.NodeLookuper.
+func (n *vmNode) Lookup(ctx context.Context, name string, out *fuse.EntryOut) (*fusefs.Inode, syscall.Errno) {
+	n.t.count.lookups.Add(1)
+	if name == latestName {
+		if err := n.refresh(ctx); err != nil {
+			return nil, n.t.errno(ctx, place{op: "look up", vm: n.vm, version: name}, err)
+		}
+		link := &latestNode{node: node{t: n.t}, vm: n}
+		link.fill(&out.Attr)
+		keep(out, forNow)
+		id := n.t.identify("latest", n.vm)
+		id.Mode = syscall.S_IFLNK
+		return n.NewInode(ctx, link, id), 0
+	}
+	var v *catalog.Version
+	err := patiently(ctx, func(ctx context.Context) (err error) {
+		v, err = catalog.Get(ctx, n.t.store, n.vm, name)
+		return err
+	})
+	if err != nil {
+		return nil, n.t.errno(ctx, place{op: "look up", vm: n.vm, version: name}, err)
+	}
+	n.t.fill(&out.Attr, dirMode, 0, 0, v.Time)
+	keep(out, forLong)
+	id := n.t.identify("version", n.vm, v.ID)
+	id.Mode, id.Gen = syscall.S_IFDIR, binary.LittleEndian.Uint64(v.UUID[:])
+	return n.NewInode(ctx, newVersionNode(n.t, v), id), 0
+}
+
+// OpendirHandle implements fusefs.NodeOpendirHandler.
+func (n *vmNode) OpendirHandle(context.Context, uint32) (fusefs.FileHandle, uint32, syscall.Errno) {
+	return n.opendir(n.list), 0, 0
+}
+
+func (n *vmNode) list(ctx context.Context) ([]fuse.DirEntry, syscall.Errno) {
+	n.t.count.listings.Add(1)
+	var ids []string
+	err := patiently(ctx, func(ctx context.Context) (err error) {
+		ids, err = catalog.IDs(ctx, n.t.store, n.vm)
+		return err
+	})
+	if err != nil {
+		return nil, n.t.errno(ctx, place{op: "list versions", vm: n.vm}, err)
+	}
+	n.forgetDeleted(ids)
+	list := make([]fuse.DirEntry, 0, len(ids)+1)
+	if len(ids) > 0 {
+		list = append(list, fuse.DirEntry{Name: latestName, Mode: linkMode, Ino: n.t.identify("latest", n.vm).Ino})
+	}
+	for _, id := range ids {
+		list = append(list, fuse.DirEntry{Name: id, Mode: dirMode, Ino: n.t.identify("version", n.vm, id).Ino})
+	}
+	return list, 0
+}
+
+// forgetDeleted makes the kernel forget versions that it knows and that are no
+// more; without it they would stay visible for as long as it may keep them.
+func (n *vmNode) forgetDeleted(ids []string) {
+	known := n.Children()
+	for _, id := range ids {
+		delete(known, id)
+	}
+	delete(known, latestName)
+	if len(known) == 0 {
+		return
+	}
+	// Not here: the kernel holds this directory while it lists it, and the
+	// notice waits for that.
+	go func() {
+		for id, child := range known {
+			n.NotifyDelete(id, child)
+		}
+	}()
+}
+
+// latestNode is MNT/<vm>/latest.
+type latestNode struct {
+	node
+	vm *vmNode
+}
+
+var (
+	_ fusefs.NodeReadlinker = (*latestNode)(nil)
+	_ fusefs.NodeGetattrer  = (*latestNode)(nil)
+)
+
+func (n *latestNode) fill(a *fuse.Attr) {
+	id := n.vm.latest()
+	n.t.fill(a, linkMode, uint64(len(id)), 0, timeOf(id))
+}
+
+// Getattr implements fusefs.NodeGetattrer.
+func (n *latestNode) Getattr(ctx context.Context, _ fusefs.FileHandle, out *fuse.AttrOut) syscall.Errno {
+	n.t.count.getattrs.Add(1)
+	if err := n.vm.refresh(ctx); err != nil {
+		return n.t.errno(ctx, place{op: "stat", vm: n.vm.vm, version: latestName}, err)
+	}
+	n.fill(&out.Attr)
+	out.SetTimeout(forNow)
+	return 0
+}
+
+// Readlink implements fusefs.NodeReadlinker. The kernel keeps no answer.
+func (n *latestNode) Readlink(ctx context.Context) ([]byte, syscall.Errno) {
+	if err := n.vm.refresh(ctx); err != nil {
+		return nil, n.t.errno(ctx, place{op: "read link", vm: n.vm.vm, version: latestName}, err)
+	}
+	return []byte(n.vm.latest()), 0
+}

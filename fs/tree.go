@@ -1,0 +1,127 @@
+package fs
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	fusefs "github.com/hanwen/go-fuse/v2/fs"
+	"github.com/hanwen/go-fuse/v2/fuse"
+
+	"holdfast/chunkstore"
+	"holdfast/chunkstore/cache"
+	"holdfast/chunkstore/disk"
+)
+
+// How long the kernel may keep a name and its attributes.
+const (
+	forLong  = 24 * time.Hour // what is immutable
+	forNow   = time.Second    // what names a VM
+	fileMode = syscall.S_IFREG | 0o444
+	dirMode  = syscall.S_IFDIR | 0o555
+	linkMode = syscall.S_IFLNK | 0o777
+)
+
+// tree is what all nodes of a mount share.
+type tree struct {
+	store    chunkstore.API
+	chunks   *cache.Cache
+	maps     *disk.Maps
+	log      *slog.Logger
+	push     *pusher // nil: nothing is pushed
+	identify func(parts ...string) fusefs.StableAttr
+	uid, gid uint32
+	mounted  time.Time
+	closing  atomic.Bool // no new opens
+	count    counters
+	space    space
+}
+
+func newTree(store chunkstore.API, opts Options) (*tree, error) {
+	chunks, err := cache.New(store, cache.Options{Bytes: opts.Cache})
+	if err != nil {
+		return nil, err
+	}
+	t := &tree{
+		store: store, chunks: chunks, maps: disk.NewMaps(store, 0), log: opts.Log, identify: identify,
+		uid: uint32(os.Getuid()), gid: uint32(os.Getgid()), mounted: time.Now(),
+	}
+	if !opts.NoPush {
+		t.push = newPusher(t)
+	}
+	return t, nil
+}
+
+// close ends what the tree runs. No request may be under way.
+func (t *tree) close() {
+	if t.push != nil {
+		t.push.close()
+	}
+	t.chunks.Close()
+}
+
+// fill sets the attributes of a node. blocks counts 512 bytes.
+func (t *tree) fill(a *fuse.Attr, mode uint32, size, blocks uint64, at time.Time) {
+	a.Mode, a.Size, a.Blocks, a.Blksize, a.Nlink = mode, size, blocks, 4096, 1
+	a.Uid, a.Gid = t.uid, t.gid
+	a.SetTimes(&at, &at, &at)
+}
+
+// keep tells the kernel for how long it may keep a name and its attributes.
+func keep(out *fuse.EntryOut, d time.Duration) {
+	out.SetEntryTimeout(d)
+	out.SetAttrTimeout(d)
+}
+
+// node is what all nodes are made of.
+type node struct {
+	fusefs.Inode
+	readOnly
+	t *tree
+}
+
+// Statfs implements fusefs.NodeStatfser.
+func (n *node) Statfs(ctx context.Context, out *fuse.StatfsOut) syscall.Errno {
+	n.t.space.fill(ctx, n.t, out)
+	return 0
+}
+
+// panicked is what a handler that panicked answers.
+func (t *tree) panicked(what any) fuse.Status {
+	t.count.panics.Add(1)
+	t.log.Error("a request panicked; this is a bug in holdfast, please report it", "panic", what, "stack", string(debug.Stack()))
+	return fuse.EIO
+}
+
+// spaceAge is for how long statfs answers from memory: counting a large store
+// takes milliseconds, and df and file managers ask often.
+const spaceAge = 10 * time.Second
+
+// space is what statfs tells: the store's size, all of it used.
+type space struct {
+	mu    sync.Mutex // guards what follows
+	asked time.Time
+	stats chunkstore.Stats
+}
+
+func (s *space) fill(ctx context.Context, t *tree, out *fuse.StatfsOut) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if time.Since(s.asked) > spaceAge {
+		st, err := t.store.Stats(ctx)
+		if err != nil {
+			t.log.Warn("the store can't tell its size", "err", err)
+		} else {
+			s.stats, s.asked = st, time.Now()
+		}
+	}
+	const block = 4096
+	out.Bsize, out.Frsize, out.NameLen = block, block, maxFileName
+	out.Blocks = uint64(s.stats.PackBytes+s.stats.IndexBytes+block-1) / block
+	out.Files = uint64(s.stats.Roots)
+}

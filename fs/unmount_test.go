@@ -1,0 +1,433 @@
+package fs
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// logged collects what is logged.
+type logged struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *logged) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *logged) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+func (l *logged) logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }
+
+func waitFor(t testing.TB, what string, done func() bool) {
+	t.Helper()
+	for range 300 {
+		if done() {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Fatalf("waited 3 s for %s", what)
+}
+
+func mountedAt(t testing.TB, dir string) bool {
+	t.Helper()
+	_, ok, err := topMount(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ok
+}
+
+func TestBusyUnmountTellsHolders(t *testing.T) {
+	s := newStore(t)
+	c := newContent("vda", 4<<20, 1)
+	v := commit(t, s, "web", day, c)
+	log := &logged{}
+	m := mountTest(t, s, Options{Log: log.logger()})
+	sleeper := exec.Command("sleep", "60")
+	sleeper.Dir = VersionPath(m.Dir(), v)
+	in, err := os.Open(rawPath(m, v, "vda"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	sleeper.Stdin = in
+	if err := sleeper.Start(); err != nil {
+		t.Fatal(err)
+	}
+	in.Close()
+	stop := sync.OnceFunc(func() {
+		sleeper.Process.Kill()
+		sleeper.Wait()
+	})
+	defer stop()
+
+	var busy *BusyError
+	err = m.Unmount(t.Context(), -1)
+	if !errors.As(err, &busy) || busy.Detached || !errors.Is(err, syscall.EBUSY) {
+		t.Fatalf("unmount of a busy mount: %v", err)
+	}
+	var cwd, open bool
+	for _, h := range busy.Holders {
+		if h.PID == sleeper.Process.Pid && h.Command == "sleep" {
+			cwd = cwd || h.How == "cwd" && h.Path == sleeper.Dir
+			open = open || h.How == "open" && h.Path == rawPath(m, v, "vda")
+		}
+	}
+	if !cwd || !open || !strings.Contains(err.Error(), "sleep[") {
+		t.Errorf("the holders are %v; %v", busy.Holders, err)
+	}
+	if !strings.Contains(log.String(), "sleep[") {
+		t.Errorf("the log does not tell the holder: %s", log)
+	}
+	// It is as it was.
+	if err := check(openRaw(t, rawPath(m, v, "vda"), unix.O_DIRECT), c, 0, aligned(1<<20)); err != nil {
+		t.Fatal(err)
+	}
+	closeAll(t, m)
+	// It waits for a holder that goes, and lets nobody in meanwhile.
+	go func() {
+		time.Sleep(300 * time.Millisecond)
+		if _, err := unix.Open(rawPath(m, v, "vda"), unix.O_RDONLY, 0); err != unix.ESHUTDOWN {
+			t.Errorf("open while it goes: %v, want ESHUTDOWN", err)
+		}
+		stop()
+	}()
+	if err := m.Unmount(t.Context(), 10*time.Second); err != nil {
+		t.Errorf("unmount of a mount whose holder went: %v", err)
+	}
+}
+
+// closeAll closes what this process has open in m.
+func closeAll(t *testing.T, m *Mounted) {
+	t.Helper()
+	fds, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, fd := range fds {
+		if p, _ := os.Readlink("/proc/self/fd/" + fd.Name()); strings.HasPrefix(p, m.Dir()+"/") {
+			if n, err := strconv.Atoi(fd.Name()); err == nil {
+				unix.Close(n)
+			}
+		}
+	}
+}
+
+// A mount that stays busy is detached: out of sight, but what is open goes on.
+func TestDetachKeepsOpenFiles(t *testing.T) {
+	s := newStore(t)
+	c := newContent("vda", 4<<20, 1)
+	v := commit(t, s, "web", day, c)
+	m := mountTest(t, s, Options{})
+	fd, err := unix.Open(rawPath(m, v, "vda"), unix.O_RDONLY|unix.O_DIRECT, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	gone := make(chan error, 1)
+	go func() { gone <- m.Unmount(context.Background(), 200*time.Millisecond) }()
+	waitFor(t, "the mount to be detached", func() bool { return !mountedAt(t, m.Dir()) })
+	if err := check(fd, c, 1<<20, aligned(1<<20)); err != nil {
+		t.Errorf("after the detach: %v", err)
+	}
+	select {
+	case err := <-gone:
+		t.Errorf("Unmount returned while a file was open: %v", err)
+	default:
+	}
+	unix.Close(fd)
+	var busy *BusyError
+	if err := <-gone; !errors.As(err, &busy) || !busy.Detached {
+		t.Errorf("unmount: %v", err)
+	}
+}
+
+// A second Unmount detaches at once, and the end of its context aborts.
+func TestSecondUnmountDetaches(t *testing.T) {
+	s := newStore(t)
+	v := commit(t, s, "web", day, newContent("vda", 4<<20, 1))
+	m := mountTest(t, s, Options{})
+	fd, err := unix.Open(rawPath(m, v, "vda"), unix.O_RDONLY|unix.O_DIRECT, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	ctx, cancel := context.WithCancel(t.Context())
+	first, second := make(chan error, 1), make(chan error, 1)
+	go func() { first <- m.Unmount(ctx, time.Minute) }()
+	waitFor(t, "the first to begin", func() bool { m.mu.Lock(); defer m.mu.Unlock(); return m.going != nil })
+	go func() { second <- m.Unmount(context.Background(), time.Minute) }()
+	waitFor(t, "the mount to be detached", func() bool { return !mountedAt(t, m.Dir()) })
+	cancel()
+	var busy *BusyError
+	if err := <-first; !errors.As(err, &busy) || !busy.Detached {
+		t.Errorf("first: %v", err)
+	}
+	if err := <-second; err != nil {
+		t.Errorf("second: %v", err)
+	}
+	if _, err := unix.Pread(fd, aligned(4096), 0); err != unix.ENOTCONN {
+		t.Errorf("a read after the abort: %v, want ENOTCONN", err)
+	}
+}
+
+func TestForeignUnmountEndsMount(t *testing.T) {
+	m := mountTest(t, newStore(t), Options{})
+	if out, err := exec.Command("umount", m.Dir()).CombinedOutput(); err != nil {
+		t.Fatalf("umount: %v\n%s", err, out)
+	}
+	select {
+	case <-m.Done():
+	case <-time.After(3 * time.Second):
+		t.Fatal("the mount did not notice that it is gone")
+	}
+}
+
+func TestMountPointIsChecked(t *testing.T) {
+	s := newStore(t)
+	dir := t.TempDir()
+	try := func(path, want string) {
+		t.Helper()
+		m, err := Mount(s, path, Options{})
+		if err == nil {
+			m.Unmount(t.Context(), 0)
+		}
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("mount on %s: %v, want %q", path, err, want)
+		}
+	}
+	file := filepath.Join(dir, "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	try(filepath.Join(dir, "absent"), "mkdir")
+	try(file, "not a directory")
+	try(dir, "not empty")
+
+	m := mountTest(t, s, Options{})
+	if _, err := Mount(s, m.Dir(), Options{}); !errors.Is(err, ErrMounted) {
+		t.Errorf("a second mount: %v, want ErrMounted", err)
+	}
+	link := filepath.Join(dir, "link")
+	if err := os.Symlink(m.Dir(), link); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Mount(s, link, Options{}); !errors.Is(err, ErrMounted) {
+		t.Errorf("a second mount through a link: %v, want ErrMounted", err)
+	}
+	if mnt, ok := FindMount(s.Info().StoreID); !ok || mnt != m.Dir() {
+		t.Errorf("FindMount: %q, %v, want %q", mnt, ok, m.Dir())
+	}
+	if mnt, ok := FindMount(strings.Repeat("0", 32)); ok {
+		t.Errorf("FindMount of a store that is not mounted: %q", mnt)
+	}
+}
+
+// child starts a process that mounts on dir, as user uid, and waits until it
+// says word.
+func child(t *testing.T, what, dir, word string, uid int) *exec.Cmd {
+	t.Helper()
+	cmd := exec.Command("/proc/self/exe", dir)
+	cmd.Dir = "/"
+	cmd.Env = append(os.Environ(), childEnv+"="+what, "TMPDIR=/tmp", "HOME=/")
+	cmd.Stderr = os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(uid)}}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
+	var said []string
+	for lines := bufio.NewScanner(out); lines.Scan(); said = append(said, lines.Text()) {
+		if lines.Text() == word {
+			return cmd
+		}
+	}
+	t.Fatalf("the child did not say %q but %q", word, said)
+	return nil
+}
+
+func hang(t *testing.T, dir string) *exec.Cmd {
+	return child(t, "mount and hang", dir, "ready", 0)
+}
+
+const nobody = 65534
+
+// userDir returns a directory of nobody's, with a way to it.
+func userDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/tmp", "holdfast-fs-user-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.Remove(dir) })
+	if err := os.Chown(dir, nobody, nobody); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// Other users see nothing, or everything if they are let in.
+func TestAllowOther(t *testing.T) {
+	s := newStore(t)
+	c := newContent("vda", 1<<20, 1)
+	v := commit(t, s, "web", day, c)
+	for _, allow := range []bool{false, true} {
+		dir := userDir(t)
+		m := startTest(t, func(string) (*Mounted, error) { return Mount(s, dir, Options{AllowOther: allow}) })
+		cat := exec.Command("cat", rawPath(m, v, "vda"))
+		cat.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+		cat.Dir = "/"
+		out, err := cat.Output()
+		if allow != (err == nil) || allow != bytes.Equal(out, c.bytes) {
+			t.Errorf("allow other is %v: another user reads %d bytes, %v", allow, len(out), err)
+		}
+	}
+}
+
+func TestOddMountPoint(t *testing.T) {
+	s := newStore(t)
+	dir := filepath.Join(t.TempDir(), "a b\\c\nd\t%\xff")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	startTest(t, func(string) (*Mounted, error) { return Mount(s, dir, Options{}) })
+	if mnt, ok := FindMount(s.Info().StoreID); !ok || mnt != dir {
+		t.Errorf("FindMount: %q, %v, want %q", mnt, ok, dir)
+	}
+}
+
+// Without root it goes through fusermount3.
+func TestUserMounts(t *testing.T) {
+	dir := userDir(t)
+	cmd := child(t, "mount and read", dir, "read", nobody)
+	cmd.Wait()
+	if mountedAt(t, dir) {
+		t.Error("it is still mounted")
+	}
+}
+
+func TestKilledUserDaemonLeavesNoMount(t *testing.T) {
+	dir := userDir(t)
+	cmd := child(t, "mount and hang", dir, "ready", nobody)
+	if !mountedAt(t, dir) {
+		t.Fatal("it is not mounted")
+	}
+	cmd.Process.Kill()
+	cmd.Wait()
+	waitFor(t, "the watchdog to unmount", func() bool { return !mountedAt(t, dir) })
+}
+
+// watchdogOf returns the pid of a process's watchdog.
+func watchdogOf(t *testing.T, pid int) (found int) {
+	t.Helper()
+	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
+	for _, f := range stats {
+		b, _ := os.ReadFile(f)
+		w := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
+		if len(w) > 1 && w[1] == strconv.Itoa(pid) {
+			found, _ = strconv.Atoi(filepath.Base(filepath.Dir(f)))
+		}
+	}
+	if found == 0 {
+		t.Fatal("there is no watchdog")
+	}
+	return found
+}
+
+func TestKilledDaemonLeavesNoMount(t *testing.T) {
+	dir := t.TempDir()
+	cmd := hang(t, dir)
+	dog := watchdogOf(t, cmd.Process.Pid)
+	// A service manager's SIGTERM must not take the watchdog first.
+	if err := syscall.Kill(dog, syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.ReadFile(dir + "/web/latest/version.json"); err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	cmd.Process.Kill()
+	cmd.Wait()
+	waitFor(t, "the watchdog to unmount", func() bool { return !mountedAt(t, dir) })
+	if took := time.Since(began); took > time.Second {
+		t.Errorf("the mount was gone only after %v", took)
+	}
+	waitFor(t, "the watchdog to end", func() bool { return syscall.Kill(dog, 0) != nil })
+}
+
+func TestDeadMountIsReplaced(t *testing.T) {
+	dir := t.TempDir()
+	for range 2 { // one on another
+		cmd := hang(t, dir)
+		dog := watchdogOf(t, cmd.Process.Pid)
+		if err := syscall.Kill(dog, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		cmd.Process.Kill()
+		cmd.Wait()
+		if !mountedAt(t, dir) {
+			t.Fatal("the dead mount is gone by itself")
+		}
+	}
+	s := newStore(t)
+	commit(t, s, "web", day, newContent("vda", 1<<20, 1))
+	m, err := Mount(s, dir, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.ReadFile(dir + "/web/latest/version.json"); err != nil {
+		t.Error(err)
+	}
+	if err := m.Unmount(t.Context(), time.Second); err != nil {
+		t.Error(err)
+	}
+	if mountedAt(t, dir) {
+		t.Error("something is still mounted")
+	}
+}
+
+func TestWatchdogGoesWithMount(t *testing.T) {
+	m := mountTest(t, newStore(t), Options{})
+	dog := m.dog.cmd.Process.Pid
+	if err := m.Unmount(t.Context(), time.Second); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Kill(dog, 0); err == nil {
+		t.Error("the watchdog is still there")
+	}
+}
+
+func TestParseMounts(t *testing.T) {
+	list, err := parseMounts(strings.NewReader(`22 1 8:1 / / rw - ext4 /dev/sda1 rw
+x
+36 35 98:0 /mnt1 /mnt\0402\134\011 rw,noatime master:1 shared:7 - fuse.holdfast holdfast:ab\040c rw,user_id=0
+37 35 0:44 / /short - fuse.x
+`))
+	if err != nil || len(list) != 2 || list[1] != (mountEntry{"98:0", "/mnt 2\\\t", "fuse.holdfast", "holdfast:ab c"}) {
+		t.Errorf("%q, %v", list, err)
+	}
+}
