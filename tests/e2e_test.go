@@ -26,7 +26,13 @@ func TestRealVM(t *testing.T) {
 	qcow2 := filepath.Join(dir, "copy.qcow2")
 	tool(t, "qemu-img", "convert", "-c", "-O", "qcow2", disk, qcow2)
 
-	p.must("capture", "--vm", "web", "vda="+disk)
+	capture := p.command("capture", "--vm", "web", "vda="+disk)
+	if msg, err := capture.CombinedOutput(); err != nil {
+		t.Fatalf("capture: %v\n%s", err, msg)
+	}
+	if got := peakMemory(t, capture); got > 256<<20 {
+		t.Errorf("the capture held %d MiB", got>>20)
+	}
 	out := p.must("capture", "--json", "--vm", "clone", "vda="+qcow2)
 	if !strings.Contains(out, `"new_bytes": 0`) {
 		t.Errorf("the same disk as qcow2 stored new bytes:\n%s", out)

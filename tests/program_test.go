@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -250,11 +249,12 @@ func noTraces(t *testing.T, dir string) {
 	}
 }
 
-// status returns the exit status of a command that failed.
-func status(err error) int {
-	var e *exec.ExitError
-	if errors.As(err, &e) {
-		return e.ExitCode()
+// peakMemory returns the most memory that a finished command held, in bytes.
+func peakMemory(t *testing.T, cmd *exec.Cmd) int64 {
+	t.Helper()
+	ru, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage)
+	if !ok {
+		t.Fatal("the system does not tell how much memory a command held")
 	}
-	return -1
+	return ru.Maxrss * 1024
 }
