@@ -17,7 +17,9 @@ import (
 const childEnv = "HOLDFAST_FS_TEST"
 
 func TestMain(m *testing.M) {
-	RunWatchdogIfAsked()
+	if status, asked := RunWatchdogIfAsked(); asked {
+		os.Exit(status)
+	}
 	os.Setenv("GORACE", "atexit_sleep_ms=0") // of children: watchdogs end at once
 	switch os.Getenv(childEnv) {
 	case "":

@@ -34,33 +34,34 @@ var watchdogReady atomic.Bool
 var errNoHook = errors.New("this program's main does not call fs.RunWatchdogIfAsked")
 
 // RunWatchdogIfAsked must be the first call of main. In a process that Mount
-// started as a watchdog it does that work and exits; in any other it returns.
-func RunWatchdogIfAsked() {
-	asked := os.Getenv(watchdogEnv)
-	if asked == "" {
+// started as a watchdog it does that work and reports true with the status that
+// main must exit with; in any other it reports false at once.
+func RunWatchdogIfAsked() (status int, asked bool) {
+	what := os.Getenv(watchdogEnv)
+	if what == "" {
 		watchdogReady.Store(true)
-		return
+		return 0, false
 	}
 	// A service manager signals all processes of a service at once; this
 	// one must outlive the one it watches.
 	signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT)
-	dev, dir, ok := strings.Cut(asked, " ")
+	dev, dir, ok := strings.Cut(what, " ")
 	if !ok {
-		os.Exit(1)
+		return 1, true
 	}
 	ready := os.NewFile(readyFd, "ready")
 	ready.Write([]byte{farewell}) //nolint:errcheck // then nobody waits for it
 	ready.Close()
 	var b [1]byte
 	if n, _ := io.ReadFull(os.NewFile(pipeFd, "pipe"), b[:]); n == 1 {
-		os.Exit(0)
+		return 0, true
 	}
 	if top, ok, err := topMount(dir); err == nil && ok && top.dev == dev {
 		if err := detach(dir); err != nil {
-			os.Exit(1)
+			return 1, true
 		}
 	}
-	os.Exit(0)
+	return 0, true
 }
 
 // watchdog is the process that watches this one.

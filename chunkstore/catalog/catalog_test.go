@@ -126,26 +126,27 @@ func TestVersionsOfOneSecond(t *testing.T) {
 
 func TestResolve(t *testing.T) {
 	s, ses := newStore(t)
-	day := func(d, h int) time.Time { return time.Date(2026, 11, d, h, 0, 0, 0, time.UTC) }
-	time.Local = time.UTC
+	day := func(d, h int) time.Time { return time.Date(2026, 11, d, h, 0, 0, 0, time.Local) }
+	id := func(d, h int) string { return makeID(day(d, h), 1) }
 	for _, at := range []time.Time{day(19, 2), day(20, 2), day(20, 14), day(21, 2)} {
 		mustCommit(t, ses, version("web", at, "vda"))
 	}
 	mustCommit(t, ses, version("web@home", day(1, 1), "vda"))
 	for ref, want := range map[string]string{
-		"web":                           "2026-11-21T02-00-00Z",
-		"web@":                          "2026-11-21T02-00-00Z",
-		"web@latest":                    "2026-11-21T02-00-00Z",
-		"web@2026-11-20T02-00-00Z":      "2026-11-20T02-00-00Z",
-		"web@2026-11-20":                "2026-11-20T14-00-00Z", // the whole day
-		"web@2026-11-20 02:00":          "2026-11-20T02-00-00Z",
-		"web@2026-11-20 13:59":          "2026-11-20T02-00-00Z",
-		"web@2026-11-20T14:00:00Z":      "2026-11-20T14-00-00Z",
-		"web@2026-11-20T16:00:00+02:00": "2026-11-20T14-00-00Z",
-		"web@2026-11-20T03-00-00Z":      "2026-11-20T02-00-00Z", // the form of an id, at or before
-		"web@2030-01-01":                "2026-11-21T02-00-00Z",
-		"web@home":                      "2026-11-01T01-00-00Z",
-		"web@home@latest":               "2026-11-01T01-00-00Z",
+		"web":                     id(21, 2),
+		"web@":                    id(21, 2),
+		"web@latest":              id(21, 2),
+		"web@" + id(20, 2):        id(20, 2),
+		"web@2026-11-20":          id(20, 14), // the whole day
+		"web@2026-11-20 02:00":    id(20, 2),
+		"web@2026-11-20 13:59":    id(20, 2),
+		"web@2026-11-20T14:00:00": id(20, 14),
+		"web@" + day(20, 14).UTC().Format(time.RFC3339):                          id(20, 14),
+		"web@" + day(20, 14).In(time.FixedZone("", 2*3600)).Format(time.RFC3339): id(20, 14),
+		"web@" + makeID(day(20, 3), 1):                                           id(20, 2), // the form of an id, at or before
+		"web@2030-01-01":                                                         id(21, 2),
+		"web@home":                                                               id(1, 1),
+		"web@home@latest":                                                        id(1, 1),
 	} {
 		if v, err := Resolve(ctx, s, ref); err != nil || v.ID != want {
 			t.Errorf("%s: %v, %v, want %s", ref, v, err, want)

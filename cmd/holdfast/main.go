@@ -10,7 +10,9 @@ import (
 )
 
 func main() {
-	fs.RunWatchdogIfAsked() // a mount's watchdog is this program again
+	if status, asked := fs.RunWatchdogIfAsked(); asked { // a mount's watchdog is this program again
+		os.Exit(status)
+	}
 	os.Exit(run(os.Args))
 }
 

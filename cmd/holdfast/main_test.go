@@ -22,7 +22,9 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	fs.RunWatchdogIfAsked()
+	if status, asked := fs.RunWatchdogIfAsked(); asked {
+		os.Exit(status)
+	}
 	testscript.Main(m, map[string]func(){
 		"holdfast":            main,
 		"mount.fuse.holdfast": main,

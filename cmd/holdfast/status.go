@@ -45,7 +45,7 @@ type statusResult struct {
 	Store            string     `json:"store"`
 	StoreID          string     `json:"store_id"`
 	FormatVersion    int        `json:"format_version"`
-	FrameSize        int        `json:"frame_size"`
+	Parity           bool       `json:"parity"`
 	Created          time.Time  `json:"created"`
 	VMs              int64      `json:"vms"`
 	Versions         int64      `json:"versions"`
@@ -98,7 +98,7 @@ func gatherStatus(ctx context.Context, h *owner.Handle, opts statusOptions) (sta
 	}
 	info := h.Info()
 	res := statusResult{
-		Store: opts.Store, StoreID: info.StoreID, FormatVersion: info.FormatVersion, FrameSize: info.FrameSize, Created: info.Created,
+		Store: opts.Store, StoreID: info.StoreID, FormatVersion: info.FormatVersion, Parity: !info.NoParity, Created: info.Created,
 		Chunks: st.Chunks, PlainBytes: st.PlainBytes, StoredBytes: st.StoredBytes, Packs: st.Packs, PackBytes: st.PackBytes,
 		IndexBytes: st.IndexBytes, Sessions: st.OpenSessions, FreeBytes: freeBytes(opts.Store),
 		Mountpoint: mountOf(info), Owner: viewOwner(h),
