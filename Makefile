@@ -29,7 +29,8 @@ deps:
 demo: deps build
 	$(AS_ROOT) bash tests/demo.sh
 
-bench: deps build
+bench: build
+	@.ci/deps bench
 	$(AS_ROOT) go run ./benchmarks
 
 bench-quick: deps build

@@ -5,6 +5,8 @@
 //	MNT/<vm>/latest -> <id>           the newest version
 //	MNT/<vm>/<id>/version.json        the manifest, readable
 //	MNT/<vm>/<id>/<disk>.raw ...      one file for each format that can hold the disk
+//	MNT/<vm>/<id>/files/volumes.json  what lies inside the disks
+//	MNT/<vm>/<id>/files/<disk>/<volume>/...   the guest's own files
 //
 // The tree is a view of the catalog. Nothing of it is loaded at mount: a node
 // is made when the kernel looks its name up, and forgotten when the kernel
@@ -34,6 +36,15 @@
 // without being copied. Sequential reads are noticed in each open file and the
 // chunks to come are prefetched; a second small read in the same 64 KiB pushes
 // the rest of it into the page cache.
+//
+// # The guest's files
+//
+// Somebody who looks into files/ has the version's disks looked into (package
+// volume), and somebody who looks into a volume has it opened (packages ext4,
+// xfs): its journal is replayed in memory. Nodes hold numbers only; the dozen
+// filesystems used last stay open. Modes, owners, times, links, holes and
+// extended attributes are the guest's. The kernel does not check permissions
+// (there is no default_permissions): whoever may enter the mount may read.
 //
 // # Order of a shutdown
 //

@@ -10,6 +10,7 @@ import (
 	"holdfast/chunkstore/cache"
 	"holdfast/chunkstore/catalog"
 	"holdfast/chunkstore/pack"
+	"holdfast/fs/guest"
 )
 
 // place is where in the tree something was asked for, for the log.
@@ -44,7 +45,7 @@ func (t *tree) errno(ctx context.Context, at place, err error) syscall.Errno {
 	damaged := errors.As(err, &d) // whatever caused it
 	switch {
 	case damaged:
-	case errors.Is(err, catalog.ErrNoVM), errors.Is(err, catalog.ErrNoVersion), errors.Is(err, errNoName):
+	case errors.Is(err, catalog.ErrNoVM), errors.Is(err, catalog.ErrNoVersion), errors.Is(err, errNoName), errors.Is(err, guest.ErrNotExist):
 		return syscall.ENOENT
 	case at.op == opSeek && errors.Is(err, io.EOF):
 		return syscall.ENXIO
@@ -58,6 +59,12 @@ func (t *tree) errno(ctx context.Context, at place, err error) syscall.Errno {
 		attrs = append(attrs, "chunk", d.ID.String(), "damage", d.Kind.String())
 	}
 	t.log.Error("a request failed", append(attrs, "err", err)...)
+	switch {
+	case errors.Is(err, guest.ErrUnsupported):
+		return syscall.EOPNOTSUPP
+	case errors.Is(err, guest.ErrCorrupt) && !damaged:
+		return syscall.EUCLEAN // the guest's filesystem was damaged when it was captured
+	}
 	return syscall.EIO
 }
 

@@ -16,6 +16,9 @@ import (
 //	"version"      VM name, version id         (generation: of the version's UUID)
 //	"version.json" VM name, version id, version UUID
 //	"image"        VM name, version id, version UUID, disk name, disk UUID, format
+//	"files", "volumes.json"       VM name, version id, version UUID
+//	"files of disk"               … and the disk's name
+//	"guest file"                  … the disk's name, the volume's, the file's number in it
 //
 // A directory's listing tells inode numbers too, so the number of a version's
 // directory comes from its name alone and its manifest need not be read.

@@ -130,8 +130,8 @@ func fuseOptions(t *tree, opts Options) fuse.MountOptions {
 		FsName: opts.Name, Name: strings.TrimPrefix(fsType, "fuse."), AllowOther: opts.AllowOther,
 		Options:  []string{"ro", "nosuid", "nodev", "noexec", "noatime"}, // for fusermount3
 		MaxWrite: maxRead, MaxBackground: maxBackground, MaxInflightRequestBytes: maxRequestBytes,
-		DisableSplice: true, // it costs two system calls a read and never won anything
-		DisableXAttrs: true, ExplicitDataCacheControl: true,
+		DisableSplice:            true, // it costs two system calls a read and never won anything
+		ExplicitDataCacheControl: true,
 		// Without ASYNC_DIO, asynchronous O_DIRECT reads go one at a time.
 		ExtraCapabilities: fuse.CAP_ASYNC_DIO | fuse.CAP_READDIRPLUS_AUTO,
 		PanicHandler:      t.panicked,

@@ -22,7 +22,7 @@ import (
 //	control characters (Unicode Cc)       %XX for each of their bytes
 //	bytes that are not UTF-8              %XX
 //	README.txt, latest, version.json,     first byte as %XX: these names are
-//	files                                 the tree's own
+//	files, volumes.json                   the tree's own
 //
 // A name that is then longer than 255 bytes is cut at a character and ends in
 // "%~" and 32 hexadecimal digits of its BLAKE3 hash. No other name contains
@@ -45,9 +45,10 @@ const (
 	latestName  = "latest"
 	versionName = "version.json"
 	filesName   = "files"
+	volumesName = "volumes.json"
 )
 
-var ownNames = []string{readmeName, latestName, versionName, filesName}
+var ownNames = []string{readmeName, latestName, versionName, filesName, volumesName}
 
 // ErrShortened says that a file name was shortened and can't be reversed.
 var ErrShortened = errors.New("shortened name")

@@ -21,7 +21,7 @@ type imageNode struct {
 	disk    string
 	format  image.Format
 	img     image.Image
-	data    disksAsImages
+	data    *disk.Reader
 	touched touches
 }
 
@@ -37,29 +37,11 @@ func newImageNode(t *tree, v *catalog.Version, d *catalog.Disk, f image.Format) 
 	if err != nil {
 		return nil, fmt.Errorf("disk %q: %w", d.Name, err)
 	}
-	n := &imageNode{node: node{t: t}, v: v, disk: d.Name, format: f, data: disksAsImages{r}}
+	n := &imageNode{node: node{t: t}, v: v, disk: d.Name, format: f, data: r}
 	if n.img, err = image.New(f, n.data, image.Identity{UUID: d.UUID, Time: v.Time}); err != nil {
 		return nil, fmt.Errorf("disk %q: %w", d.Name, err)
 	}
 	return n, nil
-}
-
-// disksAsImages is a disk as package image counts it.
-type disksAsImages struct{ *disk.Reader }
-
-var _ image.Disk = disksAsImages{}
-
-// Count implements image.Disk.
-func (d disksAsImages) Count(u image.Unit) int64 { return d.Reader.Count(int64(u)) }
-
-// Rank implements image.Disk.
-func (d disksAsImages) Rank(ctx context.Context, u image.Unit, n int64) (int64, bool, error) {
-	return d.Reader.Rank(ctx, int64(u), n)
-}
-
-// Select implements image.Disk.
-func (d disksAsImages) Select(ctx context.Context, u image.Unit, k int64) (int64, error) {
-	return d.Reader.Select(ctx, int64(u), k)
 }
 
 func (n *imageNode) place(op string, off, length int64) place {

@@ -28,8 +28,7 @@ type versionNode struct {
 	list []versionEntry
 }
 
-// versionEntry is one name in a version. Whatever else a version shall show
-// (files/, with the guests' own files) is one more of them.
+// versionEntry is one name in a directory whose names follow from a version.
 type versionEntry struct {
 	name string
 	id   fusefs.StableAttr // with its mode
@@ -81,7 +80,15 @@ func (n *versionNode) entriesOf(v *catalog.Version) (list []versionEntry) {
 			}
 		}
 	}
-	return append(list, n.manifestEntry(v, list))
+	return append(list, n.manifestEntry(v, list), n.filesEntry(v))
+}
+
+func (n *versionNode) filesEntry(v *catalog.Version) versionEntry {
+	id := n.t.identifyIn(v, dirMode, filesName)
+	return versionEntry{filesName, id, func(ctx context.Context, out *fuse.EntryOut) (*fusefs.Inode, error) {
+		n.t.fill(&out.Attr, dirMode, 0, 0, v.Time)
+		return n.NewInode(ctx, &filesNode{node: node{t: n.t}, v: v, found: new(foundOnce)}, id), nil
+	}}
 }
 
 // Getattr implements fusefs.NodeGetattrer.
@@ -105,6 +112,11 @@ func (n *versionNode) Lookup(ctx context.Context, name string, out *fuse.EntryOu
 
 func (n *versionNode) find(ctx context.Context, name string, out *fuse.EntryOut) (*fusefs.Inode, error) {
 	list, err := n.entries(ctx)
+	return enterNamed(ctx, list, err, name, out)
+}
+
+// enterNamed enters the entry of a name, unless the list could not be had.
+func enterNamed(ctx context.Context, list []versionEntry, err error, name string, out *fuse.EntryOut) (*fusefs.Inode, error) {
 	if err != nil {
 		return nil, err
 	}
@@ -127,11 +139,15 @@ func (n *versionNode) names(ctx context.Context) ([]fuse.DirEntry, syscall.Errno
 	if err != nil {
 		return nil, n.t.errno(ctx, place{op: "list", vm: n.vm, version: n.id}, err)
 	}
+	return dirEntries(entries), 0
+}
+
+func dirEntries(entries []versionEntry) []fuse.DirEntry {
 	list := make([]fuse.DirEntry, len(entries))
 	for i, e := range entries {
 		list[i] = fuse.DirEntry{Name: e.name, Mode: e.id.Mode, Ino: e.id.Ino}
 	}
-	return list, 0
+	return list
 }
 
 // identifyIn names what is in a version.

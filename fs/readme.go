@@ -10,6 +10,9 @@ const readme = `This is a holdfast mount: every version of every virtual disk as
                    .vhd      read them. A format that can't hold the disk
                    .vhdx     (VHD above 2040 GiB) is absent.
                    .vmdk
+  <vm>/<time>/files/<disk>/<volume>/...   the guest's own files (ext2, ext3,
+                             ext4 and XFS, on partitions, LVM and md RAID)
+  <vm>/<time>/files/volumes.json          every volume that was found
 
 Everything here is read-only and nothing here takes up space: the files are
 made up from the store as they are read, and each chunk is checked against its
@@ -17,7 +20,7 @@ hash on the way. New versions appear by themselves.
 
 Copy a disk out:        cp --sparse=always web/latest/vda.raw /var/tmp/
 Convert it:             qemu-img convert web/latest/vda.qcow2 -O raw out.raw
-Look inside:            losetup -rPf --show web/latest/vda.raw
+Copy a file out:        cp -a web/latest/files/vda/p1/etc/fstab /tmp/
 Run it, store untouched: qemu-img create -f qcow2 -F qcow2 \
                            -b $PWD/web/latest/vda.qcow2 overlay.qcow2
 

@@ -77,7 +77,7 @@ func (im *imageNode) collect(ctx context.Context, off int64, n int) (*reply, err
 	for r.size < n {
 		s, err := im.segment(ctx, off+int64(r.size), int64(n-r.size))
 		if err == nil && s.Kind == image.Guest {
-			err = r.addGuest(ctx, im.data.Reader, s)
+			err = r.addGuest(ctx, im.data, s)
 		}
 		if err != nil {
 			r.Done()

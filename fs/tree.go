@@ -40,6 +40,7 @@ type tree struct {
 	closing  atomic.Bool // no new opens
 	count    counters
 	space    space
+	volumes  openVolumes
 }
 
 func newTree(store chunkstore.API, opts Options) (*tree, error) {

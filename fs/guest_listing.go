@@ -1,0 +1,97 @@
+package fs
+
+import (
+	"context"
+	"strings"
+	"syscall"
+
+	fusefs "github.com/hanwen/go-fuse/v2/fs"
+	"github.com/hanwen/go-fuse/v2/fuse"
+
+	"holdfast/fs/guest"
+)
+
+// listingBatch is how many entries of a guest's directory are fetched at a time.
+const listingBatch = 256
+
+// guestListing is an open directory of a guest. It holds a batch of names and
+// never a whole directory. go-fuse calls it for one request at a time.
+type guestListing struct {
+	n      *guestNode
+	batch  []guest.Entry
+	cookie uint64 // of the last entry of the batch
+	done   bool   // nothing comes behind the batch
+	next   uint64 // number of the next entry, from 0; "." and ".." are the first
+}
+
+var (
+	_ fusefs.FileReaddirenter = (*guestListing)(nil)
+	_ fusefs.FileSeekdirer    = (*guestListing)(nil)
+)
+
+// Readdirent implements fusefs.FileReaddirenter. An entry's offset is its place
+// in the directory, from 1.
+func (l *guestListing) Readdirent(ctx context.Context) (*fuse.DirEntry, syscall.Errno) {
+	if l.next < 2 {
+		l.next++
+		return &fuse.DirEntry{Name: strings.Repeat(".", int(l.next)), Mode: syscall.S_IFDIR, Ino: l.n.StableAttr().Ino, Off: l.next}, 0
+	}
+	e, ok, errno := l.entry(ctx)
+	if errno != 0 || !ok {
+		return nil, errno
+	}
+	l.next++
+	mode := guestModes[e.Type]
+	return &fuse.DirEntry{Name: e.Name, Mode: mode, Ino: l.n.g.identify(e.Node, mode).Ino, Off: l.next}, 0
+}
+
+// entry returns the next entry of the guest's directory.
+func (l *guestListing) entry(ctx context.Context) (guest.Entry, bool, syscall.Errno) {
+	if len(l.batch) == 0 && !l.done {
+		if errno := l.fetch(ctx); errno != 0 {
+			return guest.Entry{}, false, errno
+		}
+	}
+	if len(l.batch) == 0 {
+		return guest.Entry{}, false, 0
+	}
+	e := l.batch[0]
+	l.batch = l.batch[1:]
+	return e, true, 0
+}
+
+func (l *guestListing) fetch(ctx context.Context) syscall.Errno {
+	return l.n.with(ctx, "list a directory", func(ctx context.Context, fs guest.Filesystem) error {
+		l.batch, l.done = l.batch[:0], true
+		err := fs.ReadDir(ctx, l.n.n, l.cookie, func(e guest.Entry) bool {
+			l.batch = append(l.batch, e)
+			if len(l.batch) < listingBatch {
+				return true
+			}
+			l.done = false
+			return false
+		})
+		if err != nil {
+			l.batch, l.done = l.batch[:0], false
+			return err
+		}
+		if n := len(l.batch); n > 0 {
+			l.cookie = l.batch[n-1].Cookie
+		}
+		return nil
+	})
+}
+
+// Seekdir implements fusefs.FileSeekdirer. Going back means going through the
+// directory again: it has no place of its own for every offset.
+func (l *guestListing) Seekdir(ctx context.Context, off uint64) syscall.Errno {
+	if off < l.next {
+		*l = guestListing{n: l.n}
+	}
+	for l.next < off {
+		if e, errno := l.Readdirent(ctx); errno != 0 || e == nil {
+			return errno
+		}
+	}
+	return 0
+}
