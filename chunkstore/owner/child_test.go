@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -84,6 +85,36 @@ func (p *process) signal(t testing.TB, s syscall.Signal) {
 	if err := p.cmd.Process.Signal(s); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// stop stops the process and waits until all of its threads stand still: the
+// signal alone returns before they do.
+func (p *process) stop(t testing.TB) {
+	t.Helper()
+	p.signal(t, syscall.SIGSTOP)
+	for began := time.Now(); !p.stopped(t); time.Sleep(time.Millisecond) {
+		if time.Since(began) > 10*time.Second {
+			t.Fatal("the process does not stop")
+		}
+	}
+}
+
+func (p *process) stopped(t testing.TB) bool {
+	t.Helper()
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", p.cmd.Process.Pid))
+	if err != nil || len(threads) == 0 {
+		t.Fatalf("threads of process %d: %q, %v", p.cmd.Process.Pid, threads, err)
+	}
+	for _, name := range threads {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			return false // it is just ending
+		}
+		if _, rest, ok := strings.Cut(string(b), ") "); !ok || rest[0] != 'T' {
+			return false
+		}
+	}
+	return true
 }
 
 // child is the other process's main function.

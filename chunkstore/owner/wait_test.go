@@ -81,7 +81,7 @@ func TestSilentOwner(t *testing.T) {
 	p.want(t, "owner true")
 	h := open(t, dir, fast())
 	s := begin(t, h)
-	p.signal(t, syscall.SIGSTOP)
+	p.stop(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	_, err := h.Root(ctx, "r/0")
