@@ -100,15 +100,16 @@ func Run(ctx context.Context, store Store, opts Options) (*catalog.Version, erro
 func run(ctx context.Context, store Store, opts *Options) (*catalog.Version, error) {
 	began := time.Now()
 	opts.Progress.begin(opts.Disks)
-	previous, err := previousVersion(ctx, store, opts)
-	if err != nil {
-		return nil, err
-	}
+	// The session first: it keeps what is taken over from the previous version.
 	ses, err := store.Begin(ctx, fmt.Sprintf("capture of %q", opts.VM))
 	if err != nil {
 		return nil, err
 	}
 	defer ses.Close()
+	previous, err := previousVersion(ctx, store, opts)
+	if err != nil {
+		return nil, err
+	}
 	v := &catalog.Version{
 		VM: opts.VM, Time: opts.At, Captured: began.UTC(), Host: opts.Host, Program: opts.Program,
 		Cut: opts.Cutter.Name(),
@@ -124,15 +125,31 @@ func run(ctx context.Context, store Store, opts *Options) (*catalog.Version, err
 	}
 	v.Counts.Duration = time.Since(began)
 	opts.Progress.committing()
-	if err := catalog.Commit(ctx, ses, v); err != nil {
+	if err := catalog.Commit(ctx, ses, v); err != nil && !isVisible(ctx, store, v) {
 		return nil, err
 	}
 	return v, nil
 }
 
+// isVisible reports whether a version whose commit failed is there after all:
+// when an owner dies between its commit and its answer. To capture again would
+// make a second version of the same.
+func isVisible(ctx context.Context, store Store, v *catalog.Version) bool {
+	got, err := catalog.Get(ctx, store, v.VM, v.ID)
+	return err == nil && got.UUID == v.UUID
+}
+
 // previousVersion opens the disks of the VM's newest version by name. A first
 // capture has none.
 func previousVersion(ctx context.Context, store Store, opts *Options) (map[string]*previous, error) {
+	if st, err := store.Stats(ctx); err != nil {
+		return nil, err
+	} else if st.Damaged > 0 {
+		// What the previous version has at the same place may be what is
+		// damaged: asked for, it counts as absent and is stored again.
+		opts.Log.Warn("the store has damage: every chunk is looked up", "damaged", st.Damaged)
+		return nil, nil
+	}
 	v, err := catalog.Latest(ctx, store, opts.VM)
 	if errors.Is(err, catalog.ErrNoVM) {
 		return nil, nil

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strconv"
 	"strings"
@@ -47,7 +48,9 @@ func (s *Store) adopt() error {
 		} else if known[n] {
 			delete(known, n)
 		} else {
-			unknown = append(unknown, s.inspect(n))
+			p := s.inspect(n)
+			p.entries = nil // read again below: those of all packs may not fit the memory
+			unknown = append(unknown, p)
 		}
 		return nil
 	})
@@ -62,6 +65,9 @@ func (s *Store) adopt() error {
 	// Data before maps: a root must find all that it names.
 	slices.SortStableFunc(unknown, func(a, b foundPack) int { return int(a.header.Class) - int(b.header.Class) })
 	for _, p := range unknown {
+		if p.err == nil {
+			p = s.inspect(p.number)
+		}
 		if err := s.adoptPack(p); err != nil {
 			return err
 		}
@@ -89,13 +95,9 @@ func (s *Store) inspect(n uint64) foundPack {
 	defer f.Close()
 	p.size = f.Size()
 	p.header, p.entries, p.err = pack.ReadFooter(f, p.size)
-	if errors.Is(p.err, pack.ErrNoTrailer) {
-		s.log.Error("a pack's footer is damaged; its records are read one by one", "pack", packName(n), "err", p.err)
-		p.entries = nil
-		_, _, p.err = pack.Scan(f, f.Size(), func(e pack.Entry, _ []byte) error {
-			p.entries = append(p.entries, e)
-			return nil
-		})
+	if errors.Is(p.err, pack.ErrNoTrailer) || errors.Is(p.err, pack.ErrNoHeader) {
+		s.log.Error("a pack's header or footer is damaged; its records are read one by one", "pack", packName(n), "err", p.err)
+		s.scanFound(f, &p)
 	}
 	if p.err == nil && p.header.Pack != n {
 		p.err = fmt.Errorf("its header says pack %016x", p.header.Pack)
@@ -104,6 +106,24 @@ func (s *Store) inspect(n uint64) foundPack {
 		p.err = fmt.Errorf("it belongs to store %x", p.header.Store)
 	}
 	return p
+}
+
+// scanFound finds a pack's records without its footer, and without its header
+// too where that is lost: the records' own ids say whose they are.
+func (s *Store) scanFound(f media.File, p *foundPack) {
+	noHeader := errors.Is(p.err, pack.ErrNoHeader)
+	p.entries = nil
+	_, _, err := pack.Scan(f, p.size, func(e pack.Entry, _ []byte) error {
+		p.entries = append(p.entries, e)
+		return nil
+	})
+	if noHeader && len(p.entries) == 0 {
+		return // it may be anything
+	}
+	if noHeader {
+		p.header = pack.Header{Pack: p.number, Store: s.cfg.storeID(), Class: pack.ClassOf(p.entries[0].Kind)}
+	}
+	p.err = err
 }
 
 // adoptPack indexes a pack and makes its roots visible.
@@ -119,6 +139,10 @@ func (s *Store) adoptPack(p foundPack) error {
 			continue
 		}
 		r, err := s.readRoot(p.number, e)
+		if d, ok := errors.AsType[*pack.Damage](err); ok && d.Kind == pack.Unreadable {
+			// No proof of damage: a pack that stays unknown is tried again.
+			return s.adoptPack(foundPack{number: p.number, err: err})
+		}
 		if err != nil {
 			s.log.Error("a root can't be read", "pack", packName(p.number), "offset", e.Offset, "err", err)
 			continue
@@ -133,14 +157,20 @@ func (s *Store) adoptPack(p foundPack) error {
 	return nil
 }
 
+// readRoot reads a root, by the help of its pack's parity if need be: what is
+// not found now is no version any more.
 func (s *Store) readRoot(n uint64, e pack.Entry) (root, error) {
-	rec, err := s.readPlace(e.ID, place{n, e.Offset, e.PayloadLen}, nil)
-	if err != nil {
-		return root{}, err
+	at := place{n, e.Offset, e.PayloadLen}
+	var plain []byte
+	rec, err := s.readPlace(e.ID, at, nil)
+	if err == nil {
+		plain, err = s.codec.Decode(nil, rec, e.ID)
 	}
-	plain, err := s.codec.Decode(nil, rec, e.ID)
 	if err != nil {
-		return root{}, err
+		var herr error
+		if _, plain, herr = s.healRecord(e.ID, at, nil); herr != nil {
+			return root{}, errors.Join(err, herr)
+		}
 	}
 	return decodeRoot(plain)
 }
@@ -159,11 +189,33 @@ func (s *Store) finishLeftovers() error {
 			s.log.Warn("a file among the unfinished packs is not a pack; it is left alone", "file", name)
 			continue
 		}
+		// Where a rename is not atomic, a crash can leave both names. The one
+		// in place was reported; both may be one file, so nothing is written.
+		if placed, err := s.isPlaced(name); err != nil {
+			return err
+		} else if placed {
+			s.log.Warn("an unfinished pack is also there finished; it is left alone", "file", name)
+			continue
+		}
 		if err := s.finishLeftover(name, n); err != nil {
-			return fmt.Errorf("finish %s, left by a crash: %w", name, err)
+			// Nothing that was committed relies on it, so a full disk or a
+			// bad sector under it is no reason to keep the store shut.
+			s.log.Error("a pack that a crash left can't be finished; the next opening tries again", "pack", name, "err", err)
 		}
 	}
 	return nil
+}
+
+// isPlaced reports whether there is a finished pack of that name.
+func (s *Store) isPlaced(name string) (bool, error) {
+	f, err := s.media.Open(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return true, f.Close()
 }
 
 func (s *Store) finishLeftover(name string, n uint64) error {
@@ -172,12 +224,11 @@ func (s *Store) finishLeftover(name string, n uint64) error {
 		return err
 	}
 	defer l.Close()
-	if h, _, err := pack.ReadFooter(l, l.Size); err == nil && h.Pack == n && h.Store == s.cfg.storeID() {
-		// Whole, and not yet renamed when the crash came; a root in it was
-		// not yet visible either, so go on below only to strike it out.
-		if h.Class == pack.ClassData {
-			return l.Publish()
-		}
+	if l.Size > pack.MaxPack {
+		return fmt.Errorf("it has %d bytes, more than any pack", l.Size)
+	}
+	if s.isWhole(l, n) {
+		return l.Publish()
 	}
 	var entries []pack.Entry
 	_, _, err = pack.Scan(l, l.Size, func(e pack.Entry, _ []byte) error {
@@ -201,6 +252,20 @@ func (s *Store) finishLeftover(name string, n uint64) error {
 	s.adopted.Finished++
 	s.log.Info("finished a pack that a crash had left", "pack", name, "records", len(entries))
 	return l.Publish()
+}
+
+// isWhole reports whether a leftover lacks nothing but its name. Its footer
+// alone does not tell: what was not synced reaches the disk in any order. A root
+// in it was not yet visible and is to be struck out.
+func (s *Store) isWhole(l *media.Leftover, n uint64) bool {
+	proof, err := pack.Prove(context.Background(), l, l.Size, func(e pack.Entry, _ []byte, err error) error {
+		if err == nil && e.Kind == pack.KindRoot {
+			err = errors.New("it holds a root")
+		}
+		return err
+	})
+	return err == nil && len(proof.Faults) == 0 && len(proof.Entries) > 0 &&
+		proof.Header.Pack == n && proof.Header.Store == s.cfg.storeID()
 }
 
 // finishInPlace writes the header, which may not have reached the disk, and a

@@ -84,6 +84,11 @@ type Stats struct {
 	IndexBytes   int64
 	Roots        int64
 	OpenSessions int
+	// Damaged counts the chunks that are known to be corrupt or missing, and
+	// the packs that are missing; where it is not 0, a capture asks for every
+	// chunk, also where it sees no change. Unreadable ones are no proof.
+	Damaged    int64
+	Unreadable int64
 }
 
 // API is a whole store as the commands use it: *Store in the process that owns

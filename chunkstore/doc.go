@@ -5,6 +5,7 @@
 //	config.json          format version, store id, key (and a copy, config.copy.json)
 //	packs/               the packs (package media); everything lies in them
 //	index/               Pebble: where each chunk lies; can be rebuilt from the packs
+//	quarantine/          packs that a repair has replaced; nothing reads them
 //	lock, socket         of the owner process (package owner)
 //
 // # Index
@@ -14,6 +15,29 @@
 //	'c' id[32]        -> pack u64, offset u32, payload length u32   a chunk's place
 //	'p' pack u64 (BE) -> class u8, records u32, plain u64, stored u64, size u64
 //	'r' name          -> body                                       a visible root
+//	'd' id[32]        -> kind u8, pack u64, offset u32, length u32, first seen i64,
+//	                     last seen i64, what was tried              a damaged chunk
+//	's' pack u64 (BE) -> time i64, 1 quick or 2 deep u8, result u8  a pack's last proof
+//	'q' pack u64 (BE) -> pack u64    replaced by that one, on its way to quarantine/
+//	'w' name          -> time i64, state u8                         a version's validation
+//
+// Times are Unix seconds. 'd', 's' and 'w' are lost with the index and cost
+// another scrub, no more; so is 'q', and then the next scrub moves the pack.
+//
+// A chunk whose 'd' says corrupt or missing counts as absent: the next capture
+// that brings it stores it again, and the batch that publishes its new place
+// removes the 'd'. Unreadable chunks are no proof of damage and are had.
+//
+// # Repair
+//
+// A pack is never changed. One with damage, all of which comes back, is
+// replaced: (1) a new pack with every record that is used, each decoded and
+// proved, is made durable; (2) one synced batch moves its chunks there, adds the
+// new pack, ends the damage and says in 'q' that the old one is replaced; (3)
+// the old file is renamed to quarantine/; (4) its entries leave the index. A
+// crash before 2 leaves an unknown pack, which Open indexes; after 2 Open
+// finishes what 'q' says. Where something does not come back, the old pack
+// stays and a new one takes in what was healed.
 //
 // # Order
 //
@@ -30,7 +54,8 @@
 // After a crash between any two steps: a pack under unfinished/ is finished
 // from its good records; a finished pack that the index does not know is read
 // by its footer. Both are done at Open, by the same code that publishes a pack
-// in normal work. A root whose pack is finished is visible; a root whose pack
-// is not was never reported as committed, and becomes visible if its record
-// survived whole together with everything it was written after.
+// in normal work. A root whose pack is finished is visible: everything below it
+// was durable before. A root in an unfinished pack was never reported as
+// committed and is struck out. What a full disk or a bad sector keeps from being
+// finished is left for the next Open; nothing that was committed relies on it.
 package chunkstore

@@ -28,7 +28,23 @@ func (s *Store) healRecord(id ID, at place, buf []byte) (rec, plain []byte, err 
 		return nil, nil, fmt.Errorf("healed bytes: %w", err)
 	}
 	s.log.Warn("a damaged chunk was read by the help of its pack's parity", "chunk", id.String(), "pack", packName(at.pack), "offset", at.offset, "blocks", blocks)
+	if err := s.clearProof(at.pack); err != nil { // a scrub must see it
+		s.log.Warn("a proof could not be forgotten", "err", err)
+	}
 	return rec, plain, nil
+}
+
+// readMoved reads a chunk that a repair has moved since its place was looked up.
+func (s *Store) readMoved(id ID, was place, buf []byte) (rec, plain []byte, ok bool) {
+	at, found, err := s.lookup(id)
+	if err != nil || !found || at == was {
+		return nil, nil, false
+	}
+	if rec, err = s.readPlace(id, at, nil); err != nil {
+		return nil, nil, false
+	}
+	plain, err = s.codec.Decode(buf, rec, id)
+	return rec, plain, err == nil
 }
 
 // getDamaged is what Get does with a chunk that did not come back: it heals, or
@@ -40,7 +56,13 @@ func (s *Store) getDamaged(damage error, id ID, at place, buf []byte) (rec, plai
 	}
 	rec, plain, err = s.healRecord(id, at, buf)
 	if err != nil {
+		if rec, plain, ok := s.readMoved(id, at, buf); ok {
+			return rec, plain, nil
+		}
 		d.Err = fmt.Errorf("%w; parity does not heal it: %w", d.Err, err)
+		if nerr := s.noteDamage(d); nerr != nil {
+			s.log.Error("damage could not be remembered", "chunk", id.String(), "err", nerr)
+		}
 		s.log.Error("damage", "kind", d.Kind.String(), "chunk", id.String(), "pack", packName(at.pack), "offset", at.offset, "err", d.Err)
 		return nil, nil, d
 	}

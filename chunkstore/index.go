@@ -18,6 +18,12 @@ const (
 	keyPack  = 'p'
 	keyRoot  = 'r'
 
+	// What follows is rebuilt by the next scrub where it is lost.
+	keyDamage   = 'd'
+	keyProof    = 's'
+	keyReplaced = 'q'
+	keyState    = 'w'
+
 	placeLen    = 16
 	packInfoLen = 29
 )

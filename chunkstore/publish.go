@@ -2,6 +2,7 @@ package chunkstore
 
 import (
 	"fmt"
+	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -18,16 +19,24 @@ type root struct {
 // the roots in it, in one batch. With roots the batch is synced: it is the
 // moment of a commit.
 func (s *Store) publish(h pack.Header, entries []pack.Entry, roots []root, size int64) error {
+	s.damage.mu.Lock()
+	defer s.damage.mu.Unlock()
 	info := packInfo{class: h.Class, records: uint32(len(entries)), size: uint64(size)}
 	b := s.index.NewBatch()
 	defer b.Close()
 	var val []byte
+	whole := map[ID]*atomic.Int64{} // counters of damage that ends with this
 	for _, e := range entries {
 		info.plain += uint64(e.PlainLen)
 		info.stored += uint64(e.RecordLen())
 		val = place{h.Pack, e.Offset, e.PayloadLen}.append(val[:0])
 		if err := b.Set(chunkKey(e.ID), val, nil); err != nil {
 			return fmt.Errorf("index pack %016x: %w", h.Pack, err)
+		}
+		if c, err := s.forgive(b, e.ID); err != nil {
+			return fmt.Errorf("index pack %016x: %w", h.Pack, err)
+		} else if c != nil {
+			whole[e.ID] = c
 		}
 	}
 	if err := b.Set(packKey(h.Pack), info.append(nil), nil); err != nil {
@@ -42,8 +51,14 @@ func (s *Store) publish(h pack.Header, entries []pack.Entry, roots []root, size 
 	if len(roots) > 0 {
 		how = pebble.Sync
 	}
+	if len(whole) > 0 {
+		how = pebble.Sync
+	}
 	if err := b.Commit(how); err != nil {
 		return fmt.Errorf("index pack %016x: %w", h.Pack, err)
+	}
+	for _, c := range whole {
+		c.Add(-1)
 	}
 	return nil
 }

@@ -113,11 +113,21 @@ func damageAt(kind pack.DamageKind, id ID, at place, err error) error {
 	return &pack.Damage{Kind: kind, ID: id, Pack: at.pack, Offset: int64(at.offset), Length: at.recordLen(), Err: err}
 }
 
-// has reports whether a chunk can be read back now.
+// has reports whether a chunk can be read back now. One that is known to be
+// corrupt or missing can't.
 func (s *Store) has(id ID) (bool, error) {
 	if s.isInflight(id) {
 		return true, nil
 	}
-	_, ok, err := s.lookup(id)
-	return ok, err
+	return s.hasPublished(id)
+}
+
+// hasPublished is has for chunks that the index knows.
+func (s *Store) hasPublished(id ID) (bool, error) {
+	at, ok, err := s.lookup(id)
+	if err != nil || !ok || s.isGone(at.pack) {
+		return false, err
+	}
+	lost, err := s.Damaged(id)
+	return !lost, err
 }

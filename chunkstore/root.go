@@ -143,13 +143,9 @@ func (s *Store) unreserve(name string) {
 // the pack's batch.
 func (w *writer) commitRoot(ctx context.Context, r root, plain []byte, lost int) error {
 	rec := w.store.codec.Encode(nil, pack.KindRoot, w.store.codec.ID(plain), plain)
-	p, err := w.appendRoot(ctx, rec)
+	p, err := w.appendRoot(ctx, rec, lost)
 	if err != nil {
 		return fmt.Errorf("commit: %w", err)
-	}
-	if err := w.store.lostSince(lost); err != nil {
-		w.finish(p, nil) //nolint:errcheck // the first error is told
-		return err
 	}
 	if err := w.finish(p, []root{r}); err != nil {
 		return fmt.Errorf("commit: %w", err)
@@ -159,8 +155,10 @@ func (w *writer) commitRoot(ctx context.Context, r root, plain []byte, lost int)
 
 // appendRoot waits until no other meta pack is pending, appends the record to
 // the active one and retires it. A root therefore lies in a pack of which all
-// else that it needs is durable, or lies in the same pack before it.
-func (w *writer) appendRoot(ctx context.Context, rec pack.Record) (*openPack, error) {
+// else that it needs is durable, or lies in the same pack before it. It looks
+// for lost packs before it appends: a root in a finished pack becomes visible
+// whenever the index is made anew.
+func (w *writer) appendRoot(ctx context.Context, rec pack.Record, lost int) (*openPack, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for len(w.pending) > 0 {
@@ -173,6 +171,9 @@ func (w *writer) appendRoot(ctx context.Context, rec pack.Record) (*openPack, er
 			w.mu.Lock()
 			return nil, ctx.Err()
 		}
+	}
+	if err := w.store.lostSince(lost); err != nil {
+		return nil, err
 	}
 	if w.active == nil {
 		p, err := w.store.newPack(w.class)

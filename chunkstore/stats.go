@@ -24,6 +24,7 @@ func (s *Store) Stats(ctx context.Context) (Stats, error) {
 		return Stats{}, err
 	}
 	st.IndexBytes = int64(s.index.Metrics().DiskSpaceUsage())
+	st.Damaged, st.Unreadable = s.damage.lost.Load()+s.damage.nGone.Load(), s.damage.unread.Load()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st.OpenSessions = len(s.sessions)

@@ -1,6 +1,7 @@
 package chunkstore
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -41,6 +42,7 @@ type Store struct {
 	size  int64 // at which a pack is sealed
 
 	writers [2]writer // by pack.Class
+	damage  damage
 
 	mu       sync.Mutex        // guards what follows
 	inflight map[ID]inflight   // appended, not yet in the index
@@ -98,7 +100,14 @@ func Open(dir string, opts Options) (*Store, error) {
 	for c := range s.writers {
 		s.writers[c] = writer{store: s, class: pack.Class(c), slots: make(chan struct{}, maxSealing)}
 	}
-	if err := s.adopt(); err != nil {
+	if _, err := s.FinishRepairs(context.Background()); err != nil {
+		s.log.Error("a repair could not be finished; the next scrub tries again", "err", err)
+	}
+	err = s.adopt()
+	if err == nil {
+		err = s.loadDamage()
+	}
+	if err != nil {
 		s.index.Close()
 		return nil, fmt.Errorf("open store %s: %w", dir, err)
 	}

@@ -70,7 +70,7 @@ func (w *writer) put(ctx context.Context, recs []pack.Record) (res PutResult, er
 		// Outside the lock: a chunk that is published between this look
 		// and the next is stored twice, which wastes its bytes and harms
 		// nothing.
-		if _, ok, err := w.store.lookup(rec.ID); err != nil || ok {
+		if ok, err := w.store.hasPublished(rec.ID); err != nil || ok {
 			if err != nil {
 				return res, err
 			}
@@ -214,12 +214,22 @@ func (s *Store) sealPack(p *openPack, roots []root) error {
 // is lost, and closes it when its last reader is done.
 func (s *Store) release(p *openPack) {
 	s.mu.Lock()
+	s.forget(p)
+	s.mu.Unlock()
+	s.closePack(p)
+}
+
+// forget drops a pack's in-flight places. The caller holds mu.
+func (s *Store) forget(p *openPack) {
 	for _, e := range p.Entries() {
 		if f, ok := s.inflight[e.ID]; ok && f.in == p {
 			delete(s.inflight, e.ID)
 		}
 	}
-	s.mu.Unlock()
+}
+
+// closePack closes a pack that was forgotten when its last reader is done.
+func (s *Store) closePack(p *openPack) {
 	p.refs.Lock()
 	defer p.refs.Unlock()
 	if err := p.up.Close(); err != nil {
@@ -234,6 +244,7 @@ func (s *Store) lose(p *openPack, err error) {
 	s.mu.Lock()
 	s.lost++
 	s.lostErr = err
+	s.forget(p) // in the same moment: who begins now may commit, and must not be told that it has these chunks
 	s.mu.Unlock()
-	s.release(p)
+	s.closePack(p)
 }

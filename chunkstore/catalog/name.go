@@ -41,15 +41,13 @@ func makeID(t time.Time, n int) string {
 
 // idTime returns the time that a version id names.
 func idTime(id string) (time.Time, error) {
-	if len(id) != len(idLayout) {
-		n, err := strconv.Atoi(strings.TrimPrefix(id[min(len(id), len(idLayout)):], "-"))
-		if err != nil || n < 2 || n > maxPerSecond || len(id) != len(idLayout)+3 {
-			return time.Time{}, fmt.Errorf("version id %q: want a time such as %s", id, idLayout)
-		}
-		id = id[:len(idLayout)]
+	head, n := id, 1
+	if len(id) == len(idLayout)+3 {
+		head = id[:len(idLayout)]
+		n, _ = strconv.Atoi(id[len(idLayout)+1:]) // makeID judges it
 	}
-	t, err := time.Parse(idLayout, id)
-	if err != nil {
+	t, err := time.Parse(idLayout, head)
+	if err != nil || n > maxPerSecond || makeID(t, n) != id {
 		return time.Time{}, fmt.Errorf("version id %q: want a time such as %s", id, idLayout)
 	}
 	return t, nil
@@ -59,20 +57,24 @@ func idTime(id string) (time.Time, error) {
 var timeLayouts = []string{
 	idLayout, time.RFC3339, "2006-01-02T15:04Z07:00",
 	"2006-01-02T15:04:05", "2006-01-02T15:04", "2006-01-02 15:04:05", "2006-01-02 15:04",
+	time.DateOnly,
 }
 
 // ParseTime reads a time as people write it: RFC 3339, a version id, "2026-11-21
 // 02:00" (local), or a day, which means its beginning.
 func ParseTime(s string) (time.Time, error) {
+	t, _, err := parseTime(s)
+	return t, err
+}
+
+// parseTime returns the layout that fits, too.
+func parseTime(s string) (time.Time, string, error) {
 	for _, l := range timeLayouts {
 		if t, err := time.ParseInLocation(l, s, zoneOf(l)); err == nil {
-			return t, nil
+			return t, l, nil
 		}
 	}
-	if t, err := time.ParseInLocation(time.DateOnly, s, time.Local); err == nil {
-		return t, nil
-	}
-	return time.Time{}, fmt.Errorf("time %q: write it as 2026-11-21, \"2026-11-21 02:00\" or 2026-11-21T02:00:00Z", s)
+	return time.Time{}, "", fmt.Errorf("time %q: write it as 2026-11-21, \"2026-11-21 02:00\" or 2026-11-21T02:00:00Z", s)
 }
 
 func zoneOf(layout string) *time.Location {
@@ -85,15 +87,16 @@ func zoneOf(layout string) *time.Location {
 // parseUpTo reads a time for «newest at or before»: a day means its last
 // moment, a minute its last second.
 func parseUpTo(s string) (time.Time, error) {
-	t, err := ParseTime(s)
-	if err != nil {
-		return time.Time{}, err
-	}
+	t, layout, err := parseTime(s)
 	switch {
-	case len(s) == len(time.DateOnly):
+	case err != nil:
+		return time.Time{}, err
+	case layout == time.DateOnly:
 		return t.AddDate(0, 0, 1).Add(-time.Nanosecond), nil
-	case strings.Count(s, ":") == 1:
+	case !strings.Contains(layout, "05"): // no seconds
 		return t.Add(time.Minute - time.Nanosecond), nil
+	case t.Nanosecond() != 0: // a moment
+		return t, nil
 	}
 	return t.Add(time.Second - time.Nanosecond), nil
 }

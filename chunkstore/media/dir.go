@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"strings"
+	"sync"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
@@ -19,20 +20,30 @@ const writeCategory vfs.DiskWriteCategory = "holdfast-pack"
 type Dir struct {
 	fs   vfs.FS
 	root string
+
+	mu   sync.Mutex      // guards subs, and the making of directories
+	subs map[string]bool // the directories whose own names are durable
 }
 
 var _ Media = (*Dir)(nil)
 
 // NewDir makes or opens the directory medium at root.
 func NewDir(fsys vfs.FS, root string) (*Dir, error) {
-	d := &Dir{fs: fsys, root: root}
+	d := &Dir{fs: fsys, root: root, subs: map[string]bool{}}
 	if err := fsys.MkdirAll(fsys.PathJoin(root, unfinishedDir), 0o755); err != nil {
 		return nil, fmt.Errorf("make directory for packs: %w", err)
+	}
+	subs, err := fsys.List(root)
+	if err != nil {
+		return nil, fmt.Errorf("list packs: %w", err)
 	}
 	for _, dir := range []string{root, fsys.PathDir(root)} {
 		if err := d.syncDir(dir); err != nil {
 			return nil, err
 		}
+	}
+	for _, sub := range subs {
+		d.subs[fsys.PathJoin(root, sub)] = true // they were there before the sync
 	}
 	return d, nil
 }
@@ -93,15 +104,22 @@ func (d *Dir) publish(name string) error {
 	return nil
 }
 
-// makeSub makes one of the 256 directories, durably.
+// makeSub makes one of the 256 directories, durably. That it is there is not
+// enough: whoever made it may not have synced it yet, or may have failed to.
 func (d *Dir) makeSub(sub string) error {
-	if _, err := d.fs.Stat(sub); err == nil {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.subs[sub] {
 		return nil
 	}
 	if err := d.fs.MkdirAll(sub, 0o755); err != nil {
 		return fmt.Errorf("make directory for packs: %w", err)
 	}
-	return d.syncDir(d.root)
+	if err := d.syncDir(d.root); err != nil {
+		return err
+	}
+	d.subs[sub] = true
+	return nil
 }
 
 func (d *Dir) syncDir(path string) error {

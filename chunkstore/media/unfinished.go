@@ -1,7 +1,9 @@
 package media
 
 import (
+	"errors"
 	"fmt"
+	"io"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
@@ -44,10 +46,36 @@ func (l *Leftover) Publish() error {
 	if _, err := l.dir.fs.Stat(l.dir.path(l.name)); err == nil {
 		return fmt.Errorf("publish %s: %w", l.name, ErrExists)
 	}
+	if err := l.rewrite(); err != nil {
+		return fmt.Errorf("write %s again: %w", l.name, err)
+	}
 	if err := l.File.Sync(); err != nil {
 		return fmt.Errorf("sync %s: %w", l.name, err)
 	}
 	return l.dir.publish(l.name)
+}
+
+const rewriteStep = 1 << 20
+
+// rewrite writes every byte over itself. A sync that failed in the writer's
+// time may have left bytes in memory that are not on the disk and no longer
+// marked to go there: they read well now, and another sync passes them over.
+func (l *Leftover) rewrite() error {
+	st, err := l.File.Stat()
+	if err != nil {
+		return err
+	}
+	buf := make([]byte, min(rewriteStep, st.Size()))
+	for off := int64(0); off < st.Size(); off += rewriteStep {
+		b := buf[:min(rewriteStep, st.Size()-off)]
+		if n, err := l.File.ReadAt(b, off); n < len(b) {
+			return errors.Join(err, io.ErrUnexpectedEOF)
+		}
+		if _, err := l.File.WriteAt(b, off); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Discard removes a leftover that holds nothing.

@@ -65,6 +65,10 @@ type Entry struct {
 // RecordLen is the length of the whole record.
 func (e Entry) RecordLen() int { return RecordHeaderLen + int(e.PayloadLen) }
 
+// ErrNoHeader says that a pack's header is lost. Its records can still be
+// scanned.
+var ErrNoHeader = errors.New("pack has no valid header")
+
 // ErrNoTrailer says that a pack does not end in a valid trailer: it was not
 // finished, or its end is damaged. Its records can still be scanned.
 var ErrNoTrailer = errors.New("pack has no valid trailer")

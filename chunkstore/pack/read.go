@@ -9,13 +9,10 @@ import (
 )
 
 // ReadFooter reads what a finished pack of size bytes holds, without reading
-// its records. The error wraps ErrNoTrailer when the pack must be scanned.
+// its records. The error wraps ErrNoHeader or ErrNoTrailer when the pack must be
+// scanned.
 func ReadFooter(r io.ReaderAt, size int64) (Header, []Entry, error) {
-	head := make([]byte, HeaderLen)
-	if err := readFull(r, head, 0, size); err != nil {
-		return Header{}, nil, fmt.Errorf("read pack header: %w", err)
-	}
-	h, err := ParseHeader(head)
+	h, err := readHeader(r, size)
 	if err != nil {
 		return Header{}, nil, err
 	}
@@ -37,6 +34,24 @@ func ReadFooter(r io.ReaderAt, size int64) (Header, []Entry, error) {
 		}
 	}
 	return h, entries, nil
+}
+
+// readHeader reads the pack's header, and heals it when it is hurt.
+func readHeader(r io.ReaderAt, size int64) (Header, error) {
+	head := make([]byte, HeaderLen)
+	err := readFull(r, head, 0, size)
+	if err == nil {
+		var h Header
+		if h, err = ParseHeader(head); err == nil {
+			return h, nil
+		}
+	}
+	if p, perr := OpenParity(r, size); perr == nil {
+		if head, _, perr = p.ReadRange(0, HeaderLen); perr == nil {
+			return ParseHeader(head)
+		}
+	}
+	return Header{}, fmt.Errorf("%w: %w", ErrNoHeader, err)
 }
 
 // readFooter reads the footer's bytes, and heals them when they are hurt.
@@ -80,11 +95,12 @@ const scanWindow = 1 << 20
 
 // Scan finds every record of a pack whose stored bytes fit their checksum, in
 // order of offset, also behind damage: where a record does not fit, the search
-// goes on at the next magic number. It reads size bytes once and holds about
-// 1 MiB. end is the offset behind the last good record (HeaderLen when there
+// goes on at the next magic number. It reads size bytes once, MaxPack at most,
+// and holds about 1 MiB. end is the offset behind the last good record (HeaderLen when there
 // is none); skipped counts the bytes before end that belong to no record.
 func Scan(r io.ReaderAt, size int64, fn func(Entry, []byte) error) (end, skipped int64, err error) {
 	end = HeaderLen
+	size = min(size, MaxPack) // no record lies behind that, and its offset would not fit
 	buf := make([]byte, scanWindow+MaxRecord)
 	for off := int64(HeaderLen); off+RecordHeaderLen <= size; {
 		n := min(int64(len(buf)), size-off)

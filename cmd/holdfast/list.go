@@ -87,7 +87,7 @@ func listVMs(ctx context.Context, h *owner.Handle, opts listOptions) error {
 				damaged = errors.Join(damaged, err)
 				v = &catalog.Version{VM: name, ID: id}
 			}
-			view := viewVersion(v, err)
+			view := withState(viewVersion(v, err), statesOf(ctx, h, name))
 			vm.Latest = &view
 		}
 		res.VMs = append(res.VMs, vm)
@@ -109,7 +109,7 @@ func printVMs(opts listOptions, vms []vmView) error {
 	for _, vm := range vms {
 		row := []string{nameText(vmName(vm.nameView)), thousands(vm.Versions), "", "", "", ""}
 		if l := vm.Latest; l != nil {
-			row[2], row[5] = l.ID, l.State
+			row[2], row[5] = l.ID, stateText(l.State)
 			if l.countsView != nil {
 				row[3], row[4] = thousands(int64(len(l.Disks))), sizeText(l.LogicalBytes)
 			}
@@ -135,9 +135,10 @@ type versionsResult struct {
 func listVersions(ctx context.Context, h *owner.Handle, opts listOptions) error {
 	res := versionsResult{nameView: viewName(opts.VM), Versions: []versionView{}}
 	var damaged error
+	states := statesOf(ctx, h, opts.VM)
 	err := catalog.Versions(ctx, h, opts.VM, func(v *catalog.Version, err error) {
 		damaged = errors.Join(damaged, err)
-		res.Versions = append(res.Versions, viewVersion(v, err))
+		res.Versions = append(res.Versions, withState(viewVersion(v, err), states))
 	})
 	if err != nil {
 		return err
@@ -157,7 +158,7 @@ func printVersions(opts listOptions, versions []versionView) error {
 	var rows [][]string
 	for _, v := range versions {
 		if v.countsView == nil {
-			rows = append(rows, []string{v.ID, "", "", "", "", v.State})
+			rows = append(rows, []string{v.ID, "", "", "", "", stateText(v.State)})
 			continue
 		}
 		var disks []string
@@ -165,7 +166,7 @@ func printVersions(opts listOptions, versions []versionView) error {
 			disks = append(disks, nameText(vmName(d.nameView)))
 		}
 		rows = append(rows, []string{v.ID, v.Time.Local().Format("2006-01-02 15:04"), strings.Join(disks, " "),
-			sizeText(v.LogicalBytes), sizeText(v.NewBytes), v.State})
+			sizeText(v.LogicalBytes), sizeText(v.NewBytes), stateText(v.State)})
 	}
 	return printTable(opts.Out, []column{{title: "version"}, {title: "time"}, {title: "disks"}, {"size", true}, {"new", true}, {title: "state"}}, rows)
 }

@@ -73,7 +73,7 @@ func scripts(dir string, seen *statuses) testscript.Params {
 			return os.MkdirAll(filepath.Join(env.WorkDir, "mnt"), 0o755)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"mkdisk": makeDisk, "poke": poke, "rot": rot, "waitfor": waitFor, "bootsector": bootSector,
+			"mkdisk": makeDisk, "poke": poke, "rot": rot, "rotbit": rotBit, "waitfor": waitFor, "bootsector": bootSector,
 			"exits": func(ts *testscript.TestScript, _ bool, args []string) {
 				want, err := strconv.Atoi(args[0])
 				ts.Check(err)
@@ -145,22 +145,37 @@ func poke(ts *testscript.TestScript, _ bool, args []string) {
 // rot STORE flips a bit in each 4 KiB of the store's largest pack, its ends
 // excepted: more than any parity brings back.
 func rot(ts *testscript.TestScript, _ bool, args []string) {
-	var largest string
+	largest := largestPack(ts, args[0])
+	b, err := os.ReadFile(largest)
+	ts.Check(err)
+	size := len(b)
+	for i := size / 8; i < size-size/8; i += 4 << 10 {
+		b[i] ^= 1
+	}
+	ts.Check(os.Chmod(largest, 0o600))
+	ts.Check(os.WriteFile(largest, b, 0o600))
+}
+
+func largestPack(ts *testscript.TestScript, store string) (largest string) {
 	var size int64
-	err := filepath.Walk(filepath.Join(ts.MkAbs(args[0]), "packs"), func(path string, info os.FileInfo, err error) error {
+	err := filepath.Walk(filepath.Join(ts.MkAbs(store), "packs"), func(path string, info os.FileInfo, err error) error {
 		if err == nil && info.Mode().IsRegular() && info.Size() > size {
 			largest, size = path, info.Size()
 		}
 		return err
 	})
 	ts.Check(err)
-	b, err := os.ReadFile(largest)
+	return largest
+}
+
+// rotBit STORE flips one bit in the middle of the store's largest pack.
+func rotBit(ts *testscript.TestScript, _ bool, args []string) {
+	path := largestPack(ts, args[0])
+	b, err := os.ReadFile(path)
 	ts.Check(err)
-	for i := size / 8; i < size-size/8; i += 4 << 10 {
-		b[i] ^= 1
-	}
-	ts.Check(os.Chmod(largest, 0o600))
-	ts.Check(os.WriteFile(largest, b, 0o600))
+	b[len(b)/2] ^= 1
+	ts.Check(os.Chmod(path, 0o600))
+	ts.Check(os.WriteFile(path, b, 0o600))
 }
 
 // waitFor FILE waits until it is there; ! waitfor until it is not.

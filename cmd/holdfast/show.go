@@ -53,9 +53,9 @@ func runShow(ctx context.Context, opts showOptions) error {
 			return err
 		}
 		if opts.JSON {
-			return printJSON(opts.Out, viewVersion(v, nil))
+			return printJSON(opts.Out, withState(viewVersion(v, nil), statesOf(ctx, h, v.VM)))
 		}
-		return printVersion(opts, v)
+		return printVersion(opts, v, withState(viewVersion(v, nil), statesOf(ctx, h, v.VM)).State)
 	})
 }
 
@@ -71,12 +71,12 @@ func resolve(ctx context.Context, h *owner.Handle, ref string) (*catalog.Version
 	return nil, damagedManifests(err)
 }
 
-func printVersion(opts showOptions, v *catalog.Version) error {
+func printVersion(opts showOptions, v *catalog.Version, state string) error {
 	fmt.Fprintf(opts.Out, "%s@%s\n", nameText(v.VM), v.ID)
 	err := printPairs(opts.Out, "  ", append([]pair{
 		{"time", timeText(v.Time)},
 		{"captured", fmt.Sprintf("%s on %s by %s", timeText(v.Captured), orUnknown(v.Host), orUnknown(v.Program))},
-		{"state", stateComplete},
+		{"state", stateText(state)},
 		{"size", sizeText(v.Counts.LogicalBytes)},
 	}, countPairs(v.Counts)...))
 	for _, d := range v.Disks {

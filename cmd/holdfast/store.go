@@ -35,6 +35,9 @@ func openStore(ctx context.Context, opts common) (*owner.Handle, error) {
 	if err != nil && ctx.Err() == nil {
 		return nil, unusable(err)
 	}
+	if err == nil {
+		serveHealing(h, opts)
+	}
 	return h, err
 }
 

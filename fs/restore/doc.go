@@ -6,7 +6,8 @@
 // nothing behind that looks like a disk. Holes are not written. Onto something
 // that exists, only blocks that differ are written: for a raw disk each stored
 // extent of the target is hashed first, and what has the chunk's id already is
-// neither fetched nor decoded.
+// neither fetched nor decoded. All maps of the version are proved before the
+// first write, and a file gets its size after the last one.
 //
 // Every chunk is proved against its id on its way; a chunk that does not come
 // back ends the restore with an error that names it.

@@ -117,7 +117,16 @@ func (j *job) run(ctx context.Context) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
+	if !t.fresh {
+		// Every map is proved before what is there is touched.
+		if err := j.disk.Check(ctx); err != nil {
+			return Result{}, errors.Join(err, t.abandon())
+		}
+	}
 	res, err := j.write(ctx, t)
+	if err != nil && !t.fresh && res.Written > 0 {
+		err = fmt.Errorf("%w; the target is partly written over: restore to it again", err)
+	}
 	if err != nil {
 		return Result{}, errors.Join(err, t.abandon())
 	}

@@ -31,6 +31,9 @@ func openTarget(path string, overwrite bool, size int64) (*target, error) {
 	st, err := os.Stat(path)
 	switch {
 	case errors.Is(err, iofs.ErrNotExist):
+		if _, err := os.Lstat(path); err == nil {
+			return nil, errors.New("it is a symbolic link to nothing; remove the link, or name the file that it is to lead to")
+		}
 		return newFile(path, size)
 	case err != nil:
 		return nil, err
@@ -64,10 +67,7 @@ func existingFile(path string, size int64) (*target, error) {
 	if err != nil {
 		return nil, err
 	}
-	// What is beyond the image goes, what is missing reads as zeros.
-	if err := f.Truncate(size); err != nil {
-		return nil, errors.Join(fmt.Errorf("set its size to %d: %w", size, err), f.Close())
-	}
+	// It gets its size in the end, when everything else has gone well.
 	return &target{file: f, path: path, size: size}, nil
 }
 
@@ -111,6 +111,12 @@ func (t *target) zeroed(off int64) int64 {
 
 // finish makes the target durable and gives a new file its name.
 func (t *target) finish() error {
+	if !t.fresh && !t.device {
+		// What is beyond the image goes, what is missing reads as zeros.
+		if err := t.file.Truncate(t.size); err != nil {
+			return errors.Join(fmt.Errorf("set its size to %d: %w", t.size, err), t.abandon())
+		}
+	}
 	if err := t.file.Sync(); err != nil {
 		return errors.Join(fmt.Errorf("sync: %w", err), t.abandon())
 	}

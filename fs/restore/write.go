@@ -223,10 +223,11 @@ func (w *worker) patchRange(ctx context.Context, win window, have []byte, a, b i
 }
 
 func (w *worker) put(b []byte, off int64) error {
-	if _, err := w.file.WriteAt(b, off); err != nil {
+	n, err := w.file.WriteAt(b, off)
+	w.res.Written += int64(n)
+	w.prog.Written.Add(int64(n))
+	if err != nil {
 		return fmt.Errorf("write: %w", err)
 	}
-	w.res.Written += int64(len(b))
-	w.prog.Written.Add(int64(len(b)))
 	return nil
 }

@@ -1,0 +1,107 @@
+package chunkstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"holdfast/chunkstore/pack"
+)
+
+// chunksAt calls fn for every index entry that leads to a pack for which want
+// is true. It goes through the whole index.
+func (s *Store) chunksAt(ctx context.Context, want func(pack uint64) bool, fn func(ID, place) error) error {
+	it, err := s.index.NewIterWithContext(ctx, &pebble.IterOptions{LowerBound: []byte{keyChunk}, UpperBound: []byte{keyChunk + 1}})
+	if err != nil {
+		return fmt.Errorf("list chunks in the index: %w", err)
+	}
+	defer it.Close()
+	for ok, n := it.First(), 0; ok; ok, n = it.Next(), n+1 {
+		if n%1024 == 0 && ctx.Err() != nil {
+			return ctx.Err()
+		}
+		v, err := it.ValueAndErr()
+		if err != nil {
+			return fmt.Errorf("list chunks in the index: %w", err)
+		}
+		at, err := parsePlace(v)
+		if err != nil || len(it.Key()) != 1+len(ID{}) {
+			return fmt.Errorf("list chunks in the index: bad entry %x: %w", it.Key(), err)
+		}
+		if want(at.pack) {
+			if err := fn(ID(it.Key()[1:]), at); err != nil {
+				return err
+			}
+		}
+	}
+	return it.Error()
+}
+
+// CountPlaces counts the index entries that lead to each pack. Packs of which
+// the index has no entry of their own are counted too. It costs one pass over
+// the index and 16 bytes a pack.
+func (s *Store) CountPlaces(ctx context.Context) (map[uint64]int, error) {
+	n := map[uint64]int{}
+	err := s.chunksAt(ctx, func(p uint64) bool { n[p]++; return false }, nil)
+	return n, err
+}
+
+// PackOf returns the pack in which the index has a chunk.
+func (s *Store) PackOf(id ID) (n uint64, ok bool, err error) {
+	at, ok, err := s.lookup(id)
+	return at.pack, ok, err
+}
+
+// NoteLost records every chunk of packs that are gone as missing, in one pass
+// over the index, and calls fn for each. Packs to which no entry leads any more
+// are forgotten.
+func (s *Store) NoteLost(ctx context.Context, gone map[uint64]bool, fn func(DamagedChunk)) error {
+	used := map[uint64]bool{}
+	err := s.chunksAt(ctx, func(n uint64) bool { return gone[n] }, func(id ID, at place) error {
+		used[at.pack] = true
+		d := &pack.Damage{Kind: pack.Missing, ID: id, Pack: at.pack, Offset: int64(at.offset), Length: at.recordLen(), Err: errors.New("the pack is gone")}
+		fn(DamagedChunk{ID: id, Kind: d.Kind, Pack: d.Pack, Offset: d.Offset, Length: d.Length, Tried: d.Err.Error()})
+		return s.noteDamage(d)
+	})
+	if err != nil {
+		return err
+	}
+	for n := range gone {
+		if !used[n] {
+			if err := s.forgetPack(n); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// forgetPack removes the index's own entries of a pack to which no chunk leads.
+func (s *Store) forgetPack(n uint64) error {
+	b := s.index.NewBatch()
+	defer b.Close()
+	for _, k := range [][]byte{packKey(n), proofKey(n), replacedKey(n)} {
+		if err := b.Delete(k, nil); err != nil {
+			return fmt.Errorf("forget pack %016x: %w", n, err)
+		}
+	}
+	if err := b.Commit(pebble.Sync); err != nil {
+		return fmt.Errorf("forget pack %016x: %w", n, err)
+	}
+	s.noteBack(n)
+	return nil
+}
+
+// NoteUnknown records a chunk that a map names and the index does not know. It
+// reports whether that is so.
+func (s *Store) NoteUnknown(id ID) (bool, error) {
+	if s.isInflight(id) {
+		return false, nil
+	}
+	if _, ok, err := s.lookup(id); err != nil || ok {
+		return false, err
+	}
+	return true, s.noteDamage(&pack.Damage{Kind: pack.Missing, ID: id, Err: errors.New("the index does not know the chunk")})
+}

@@ -1,0 +1,401 @@
+package chunkstore
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"sync/atomic"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"holdfast/chunkstore/pack"
+)
+
+// PackRepair is what a repair of one pack did, or would do.
+type PackRepair struct {
+	Pack     uint64
+	New      uint64 // the pack that took its records in; 0: none was needed
+	Kept     int    // records that were whole and went along
+	Healed   int    // records that the parity brought back
+	Versions int    // versions that became visible again
+	Lost     int    // chunks that did not come back
+}
+
+// RepairPack heals what ProvePack found. Where everything comes back, a new
+// pack takes its place, and FinishRepairs moves the old one to quarantine;
+// otherwise a new pack takes in the records that were healed and the old one
+// stays. Nothing is deleted. One repair runs at a time.
+func (s *Store) RepairPack(ctx context.Context, found PackReport, reader func(io.ReaderAt) io.ReaderAt) (PackRepair, error) {
+	r := &packRepair{Store: s, ctx: ctx, found: found}
+	r.Pack = found.Pack
+	if err := r.run(reader); err != nil {
+		return r.PackRepair, fmt.Errorf("repair pack %016x: %w", found.Pack, err)
+	}
+	return r.PackRepair, nil
+}
+
+type packRepair struct {
+	*Store
+	PackRepair
+	ctx     context.Context
+	found   PackReport
+	rescue  bool // something stays lost: only what was healed moves
+	parity  *pack.Parity
+	healing map[ID]bool // damaged records that the index has here
+	out     *openPack
+	moves   []move
+	roots   []root
+}
+
+// move is an index entry that is to lead to the new pack.
+type move struct {
+	id  ID
+	was place
+	had bool
+	to  pack.Entry
+}
+
+// Plan says what RepairPack would do.
+func (p PackReport) Plan() PackRepair {
+	r := PackRepair{Pack: p.Pack, Kept: p.Records - p.Stale}
+	for _, d := range p.Bad {
+		r.Kept--
+		if d.Healable {
+			r.Healed++
+		} else {
+			r.Lost++
+		}
+	}
+	if r.Lost > 0 {
+		r.Kept = 0
+	}
+	r.Kept = max(r.Kept, 0)
+	return r
+}
+
+// Repairable reports whether RepairPack has anything to do.
+func (p PackReport) Repairable() bool {
+	if p.Missing || p.Foreign != "" || p.Result == PackWhole && p.Known {
+		return false
+	}
+	plan := p.Plan()
+	return plan.Lost == 0 && p.Result != PackUnreadable || plan.Healed > 0
+}
+
+func (r *packRepair) run(reader func(io.ReaderAt) io.ReaderAt) error {
+	f, err := r.media.Open(packName(r.Pack))
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	in := io.ReaderAt(f)
+	if reader != nil {
+		in = reader(f)
+	}
+	r.healing = map[ID]bool{}
+	for _, d := range r.found.Bad {
+		r.healing[d.ID] = true
+		r.rescue = r.rescue || !d.Healable
+	}
+	r.rescue = r.rescue || r.found.Result == PackUnreadable
+	if r.Lost = r.found.Plan().Lost; !r.rescue || !r.found.Known {
+		if _, err = pack.Prove(r.ctx, in, f.Size(), r.keep); err != nil {
+			return errors.Join(err, r.abandon())
+		}
+	}
+	for _, d := range r.found.Bad {
+		if err := r.heal(in, f.Size(), d); err != nil {
+			return errors.Join(err, r.abandon())
+		}
+	}
+	if err := r.ctx.Err(); err != nil {
+		return errors.Join(err, r.abandon())
+	}
+	return r.publishNew()
+}
+
+// keep takes a whole record along if it is needed.
+func (r *packRepair) keep(e pack.Entry, rec []byte, err error) error {
+	var d *pack.Damage
+	if errors.As(err, &d) {
+		if !r.healing[d.ID] {
+			return r.stale(d)
+		}
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	plain, err := r.codec.Decode(nil, rec, e.ID)
+	if err != nil {
+		if r.healing[e.ID] {
+			return nil
+		}
+		return r.stale(&pack.Damage{ID: e.ID, Pack: r.Pack, Offset: int64(e.Offset), Err: err})
+	}
+	was, had, err := r.lookup(e.ID)
+	if err != nil {
+		return err
+	}
+	at := place{r.Pack, e.Offset, e.PayloadLen}
+	if had && was != at {
+		// The chunk lies elsewhere, too: that copy counts if it comes back.
+		if _, err := r.Get(r.ctx, e.ID, nil); err == nil && was.pack != r.Pack {
+			return r.ctx.Err()
+		}
+	}
+	r.Kept++
+	return r.take(e.ID, e.Kind, rec, plain, was, had)
+}
+
+// stale checks that a damaged record which is not going to be healed is not
+// needed: it may have become so since the pack was proved.
+func (r *packRepair) stale(d *pack.Damage) error {
+	was, had, err := r.lookup(d.ID)
+	if err != nil {
+		return err
+	}
+	if had && was.pack == r.Pack && int64(was.offset) == d.Offset {
+		return fmt.Errorf("the pack has changed for the worse since it was proved: %w", d)
+	}
+	return nil
+}
+
+// heal brings one damaged record back from the parity.
+func (r *packRepair) heal(in io.ReaderAt, size int64, d ChunkDamage) error {
+	was, had, err := r.lookup(d.ID)
+	if err != nil || !d.Healable {
+		return err
+	}
+	if had && (was.pack != r.Pack || int64(was.offset) != d.Offset) {
+		return nil // it was stored anew meanwhile
+	}
+	if r.parity == nil {
+		if r.parity, err = pack.OpenParity(in, size); err != nil {
+			return err
+		}
+	}
+	b, _, err := r.parity.ReadRange(d.Offset, d.Length)
+	if err != nil {
+		return err
+	}
+	rec, err := pack.CheckStored(b)
+	if err != nil {
+		return err
+	}
+	plain, err := r.codec.Decode(nil, rec.Bytes, d.ID)
+	if err != nil {
+		return err
+	}
+	r.Healed++
+	return r.take(d.ID, rec.Kind, rec.Bytes, plain, was, had)
+}
+
+// take appends a proved record to the new pack.
+func (r *packRepair) take(id ID, kind pack.Kind, rec, plain []byte, was place, had bool) error {
+	if r.out == nil {
+		var err error
+		if r.out, err = r.newPack(pack.ClassOf(kind)); err != nil {
+			return err
+		}
+		r.New = r.out.Header().Pack
+	}
+	e, err := r.out.Append(pack.Record{ID: id, Kind: kind, PlainLen: len(plain), Bytes: rec})
+	if err != nil {
+		return err
+	}
+	r.moves = append(r.moves, move{id, was, had, e})
+	if kind != pack.KindRoot {
+		return nil
+	}
+	rt, err := decodeRoot(plain)
+	if err != nil {
+		return nil // proved and still not a root: nothing can be made of it
+	}
+	if _, err = r.Root(r.ctx, rt.name); errors.Is(err, ErrNotFound) {
+		r.roots = append(r.roots, root{rt.name, append([]byte(nil), rt.body...)})
+		err = nil
+	}
+	return err
+}
+
+// abandon leaves a new pack that is not finished. What is in it is a copy.
+func (r *packRepair) abandon() error {
+	if r.out == nil {
+		return nil
+	}
+	out := r.out
+	r.out, r.New = nil, 0
+	return out.up.Close()
+}
+
+// AdoptPack indexes a pack that the index does not know, and that was proved to
+// be whole, with the roots in it.
+func (s *Store) AdoptPack(n uint64) (roots int, err error) {
+	p := s.inspect(n)
+	if p.err != nil {
+		return 0, fmt.Errorf("adopt pack %016x: %w", n, p.err)
+	}
+	var found []root
+	for _, e := range p.entries {
+		if e.Kind != pack.KindRoot {
+			continue
+		}
+		r, err := s.readRoot(n, e)
+		if err != nil {
+			return 0, fmt.Errorf("adopt pack %016x: %w", n, err)
+		}
+		found = append(found, r)
+	}
+	return len(found), s.publish(p.header, p.entries, found, p.size)
+}
+
+// publishNew makes the new pack durable and then, in one synced batch, the
+// place of its chunks; in the same batch the old pack is said to be replaced.
+func (r *packRepair) publishNew() error {
+	if r.out != nil {
+		err := r.out.Seal()
+		if err == nil {
+			err = r.out.up.Commit()
+		}
+		if err = errors.Join(err, r.out.up.Close()); err != nil {
+			return err
+		}
+	}
+	r.damage.mu.Lock()
+	defer r.damage.mu.Unlock()
+	b := r.index.NewBatch()
+	defer b.Close()
+	whole := map[ID]*atomic.Int64{}
+	for _, m := range r.moves {
+		now, ok, err := r.lookup(m.id)
+		if err != nil {
+			return err
+		}
+		if ok != m.had || now != m.was {
+			continue // it was stored anew meanwhile
+		}
+		c, err := r.forgive(b, m.id)
+		if err != nil {
+			return err
+		}
+		if c != nil {
+			whole[m.id] = c
+		}
+		if err := b.Set(chunkKey(m.id), place{r.New, m.to.Offset, m.to.PayloadLen}.append(nil), nil); err != nil {
+			return fmt.Errorf("index chunk %v: %w", m.id, err)
+		}
+	}
+	if err := r.batchPacks(b); err != nil {
+		return err
+	}
+	if err := b.Commit(pebble.Sync); err != nil {
+		return fmt.Errorf("index pack %016x: %w", r.New, err)
+	}
+	for _, c := range whole {
+		c.Add(-1)
+	}
+	r.Versions = len(r.roots)
+	return nil
+}
+
+// batchPacks adds to the batch the new pack, its roots, and the old one's end.
+func (r *packRepair) batchPacks(b *pebble.Batch) error {
+	if r.out != nil {
+		info := packInfo{class: r.out.Header().Class, records: uint32(len(r.moves)), size: uint64(r.out.FileSize())}
+		for _, m := range r.moves {
+			info.plain += uint64(m.to.PlainLen)
+			info.stored += uint64(m.to.RecordLen())
+		}
+		if err := b.Set(packKey(r.New), info.append(nil), nil); err != nil {
+			return fmt.Errorf("index pack %016x: %w", r.New, err)
+		}
+	}
+	for _, rt := range r.roots {
+		if err := b.Set(rootKey(rt.name), rt.body, nil); err != nil {
+			return fmt.Errorf("index root: %w", err)
+		}
+	}
+	if r.rescue {
+		return nil
+	}
+	if err := b.Set(replacedKey(r.Pack), packKey(r.New)[1:], nil); err != nil {
+		return fmt.Errorf("index pack %016x: %w", r.Pack, err)
+	}
+	return nil
+}
+
+// FinishRepairs moves the packs that repairs have replaced to quarantine and
+// forgets them. It returns where they are now. A pack to which an index entry
+// still leads, or whose replacement is not there, stays. It costs one pass over
+// the index if there is anything to do.
+func (s *Store) FinishRepairs(ctx context.Context) (map[uint64]string, error) {
+	replaced, err := s.replaced()
+	if err != nil || len(replaced) == 0 {
+		return nil, err
+	}
+	used := map[uint64]bool{}
+	err = s.chunksAt(ctx, func(n uint64) bool {
+		if _, is := replaced[n]; is {
+			used[n] = true
+		}
+		return false
+	}, nil)
+	if err != nil {
+		return nil, err
+	}
+	moved := map[uint64]string{}
+	for old, by := range replaced {
+		if used[old] || !s.isThere(by) {
+			s.log.Warn("a pack that was repaired is still needed; it stays", "pack", packName(old))
+			if err := s.index.Delete(replacedKey(old), pebble.Sync); err != nil {
+				return moved, fmt.Errorf("forget repair of pack %016x: %w", old, err)
+			}
+			continue
+		}
+		at, err := s.media.Quarantine(packName(old))
+		if err != nil {
+			return moved, err
+		}
+		s.log.Info("a repaired pack is in quarantine", "pack", packName(old), "new", packName(by), "at", at)
+		moved[old] = at
+		if err := s.forgetPack(old); err != nil {
+			return moved, err
+		}
+	}
+	return moved, nil
+}
+
+// isThere reports whether a pack is on the medium; pack 0 stands for none that
+// is needed.
+func (s *Store) isThere(n uint64) bool {
+	if n == 0 {
+		return true
+	}
+	f, err := s.media.Open(packName(n))
+	if err != nil {
+		return false
+	}
+	f.Close()
+	return true
+}
+
+// replaced lists the packs that were replaced, with those that did it.
+func (s *Store) replaced() (map[uint64]uint64, error) {
+	it, err := s.index.NewIter(&pebble.IterOptions{LowerBound: []byte{keyReplaced}, UpperBound: []byte{keyReplaced + 1}})
+	if err != nil {
+		return nil, fmt.Errorf("list replaced packs: %w", err)
+	}
+	all := map[uint64]uint64{}
+	for ok := it.First(); ok; ok = it.Next() {
+		if k, v := it.Key(), it.Value(); len(k) == 9 && len(v) == 8 {
+			all[binary.BigEndian.Uint64(k[1:])] = binary.BigEndian.Uint64(v)
+		}
+	}
+	if err := it.Close(); err != nil {
+		return nil, fmt.Errorf("list replaced packs: %w", err)
+	}
+	return all, nil
+}

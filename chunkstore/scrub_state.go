@@ -1,0 +1,234 @@
+package chunkstore
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+)
+
+// PackResult is how a pack's last proof ended. The numbers are on disk.
+type PackResult uint8
+
+const (
+	PackUnproved   PackResult = 0
+	PackWhole      PackResult = 1
+	PackHealable   PackResult = 2 // something is wrong, and everything comes back
+	PackDamaged    PackResult = 3 // chunks are lost
+	PackUnreadable PackResult = 4 // an I/O error: nothing is proved
+)
+
+func (r PackResult) String() string {
+	switch r {
+	case PackUnproved:
+		return "not proved yet"
+	case PackWhole:
+		return "whole"
+	case PackHealable:
+		return "healable"
+	case PackDamaged:
+		return "damaged"
+	case PackUnreadable:
+		return "unreadable"
+	}
+	return fmt.Sprintf("result %d", uint8(r))
+}
+
+// PackProof is what the index remembers of a pack's last proof.
+type PackProof struct {
+	When   time.Time // when it began; zero: never
+	Deep   bool      // every chunk was decoded and its id computed
+	Result PackResult
+}
+
+const proofLen = 10
+
+func proofKey(n uint64) []byte { return binary.BigEndian.AppendUint64([]byte{keyProof}, n) }
+
+func replacedKey(n uint64) []byte { return binary.BigEndian.AppendUint64([]byte{keyReplaced}, n) }
+
+func (p PackProof) append(b []byte) []byte {
+	b = binary.LittleEndian.AppendUint64(b, uint64(p.When.Unix()))
+	mode := byte(1)
+	if p.Deep {
+		mode = 2
+	}
+	return append(b, mode, byte(p.Result))
+}
+
+// proof returns a pack's last proof; one that can't be parsed is none.
+func (s *Store) proof(n uint64) (PackProof, error) {
+	v, closer, err := s.index.Get(proofKey(n))
+	if errors.Is(err, pebble.ErrNotFound) {
+		return PackProof{}, nil
+	}
+	if err != nil {
+		return PackProof{}, fmt.Errorf("look up proof of pack %016x: %w", n, err)
+	}
+	defer closer.Close()
+	if len(v) != proofLen {
+		return PackProof{}, nil
+	}
+	return PackProof{When: time.Unix(int64(binary.LittleEndian.Uint64(v)), 0).UTC(), Deep: v[8] == 2, Result: PackResult(v[9])}, nil
+}
+
+func (s *Store) setProof(n uint64, p PackProof) error {
+	if err := s.index.Set(proofKey(n), p.append(nil), pebble.NoSync); err != nil {
+		return fmt.Errorf("remember proof of pack %016x: %w", n, err)
+	}
+	return nil
+}
+
+// clearProof makes the next scrub look at a pack, however new its proof is.
+func (s *Store) clearProof(n uint64) error {
+	if err := s.index.Delete(proofKey(n), pebble.NoSync); err != nil {
+		return fmt.Errorf("forget proof of pack %016x: %w", n, err)
+	}
+	return nil
+}
+
+// KnownPack is a pack as the index knows it.
+type KnownPack struct {
+	Number  uint64
+	Meta    bool // it holds maps and roots
+	Records int
+	Size    int64
+	Proof   PackProof
+}
+
+// KnownPacks calls fn for each pack in the index, in the order of their
+// numbers. fn may use the store.
+func (s *Store) KnownPacks(ctx context.Context, fn func(KnownPack) error) error {
+	var all []KnownPack
+	err := s.packs(ctx, func(n uint64, p packInfo) {
+		all = append(all, KnownPack{Number: n, Meta: p.class != 0, Records: int(p.records), Size: int64(p.size)})
+	})
+	if err != nil {
+		return err
+	}
+	for _, p := range all {
+		if p.Proof, err = s.proof(p.Number); err != nil {
+			return err
+		}
+		if err := fn(p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// UnknownPacks returns the packs on the medium that the index does not know and
+// that are not being written.
+func (s *Store) UnknownPacks(ctx context.Context) ([]uint64, error) {
+	var unknown []uint64
+	err := s.media.List(func(name string) error {
+		n, ok := parsePackName(name)
+		if !ok {
+			return ctx.Err()
+		}
+		// A pack leaves the pending ones after it has entered the index, so
+		// the second look-up is the one that counts.
+		for range 2 {
+			if known, err := s.knows(n); err != nil || known {
+				return err
+			}
+			if s.isPending(n) {
+				return nil
+			}
+		}
+		unknown = append(unknown, n)
+		return ctx.Err()
+	})
+	return unknown, err
+}
+
+func (s *Store) knows(n uint64) (bool, error) {
+	_, closer, err := s.index.Get(packKey(n))
+	if errors.Is(err, pebble.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("look up pack %016x: %w", n, err)
+	}
+	return true, closer.Close()
+}
+
+func (s *Store) isPending(n uint64) bool {
+	for c := range s.writers {
+		w := &s.writers[c]
+		w.mu.Lock()
+		found := w.active != nil && w.active.Header().Pack == n
+		for _, p := range w.pending {
+			found = found || p.Header().Pack == n
+		}
+		w.mu.Unlock()
+		if found {
+			return true
+		}
+	}
+	return false
+}
+
+// Validation is what is known of one version. The numbers are on disk.
+type Validation uint8
+
+const (
+	Pending    Validation = 0
+	Valid      Validation = 1 // its maps fit, and each of its chunks was proved since it was captured
+	Hurt       Validation = 2 // it contains corrupt or missing data
+	Incomplete Validation = 3 // it could not be proved: the storage could not be read
+)
+
+func (v Validation) String() string {
+	return [...]string{"pending", "valid", "damaged", "incomplete"}[min(v, Incomplete)]
+}
+
+// RootState is the validation of the version under a root's name.
+type RootState struct {
+	State Validation
+	When  time.Time
+}
+
+func stateKey(name string) []byte { return append([]byte{keyState}, name...) }
+
+// SetRootState remembers the validation of a version.
+func (s *Store) SetRootState(name string, st RootState) error {
+	v := append(binary.LittleEndian.AppendUint64(nil, uint64(st.When.Unix())), byte(st.State))
+	if err := s.index.Set(stateKey(name), v, pebble.NoSync); err != nil {
+		return fmt.Errorf("remember state of %q: %w", name, err)
+	}
+	return nil
+}
+
+// RootState returns it. A version that was found damaged is pending again once
+// the store has no damage.
+func (s *Store) RootState(name string) (RootState, error) {
+	v, closer, err := s.index.Get(stateKey(name))
+	if errors.Is(err, pebble.ErrNotFound) {
+		return RootState{}, nil
+	}
+	if err != nil {
+		return RootState{}, fmt.Errorf("look up state of %q: %w", name, err)
+	}
+	defer closer.Close()
+	if len(v) != 9 || Validation(v[8]) > Incomplete {
+		return RootState{}, nil
+	}
+	st := RootState{State: Validation(v[8]), When: time.Unix(int64(binary.LittleEndian.Uint64(v)), 0).UTC()}
+	if st.State == Hurt && !s.Distrust() {
+		st.State = Pending
+	}
+	return st, nil
+}
+
+// BeginScrub takes the right to scrub the store, which one caller has at a
+// time, and returns how to give it back.
+func (s *Store) BeginScrub() (end func(), ok bool) {
+	if !s.damage.scrubbing.TryLock() {
+		return nil, false
+	}
+	return s.damage.scrubbing.Unlock, true
+}

@@ -1,0 +1,164 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/urfave/cli/v2"
+
+	"holdfast/capture/source"
+	"holdfast/capture/source/image"
+	"holdfast/chunkstore/catalog"
+	"holdfast/chunkstore/owner"
+	"holdfast/heal"
+)
+
+type verifyOptions struct {
+	common
+	Ref     string
+	Deep    bool
+	Against []namedPath
+}
+
+func verifyCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "verify",
+		Usage:     "prove one version, or compare it with its source",
+		UsageText: "holdfast verify VM[@VERSION] [--deep] [--against [DISK=]PATH]",
+		Description: refHelp + `
+
+Every map of the version is followed and every pack that it uses is proved, unless it
+was since the version was captured; with --deep each is decoded anew. With --against
+each byte of a disk is compared with an image file or a block device, too.`,
+		BashComplete: completeVMs,
+		CustomHelpTemplate: commandHelp(`
+holdfast verify web
+holdfast verify web@2026-11-20 --deep
+holdfast verify db --against vda=/img/db.raw --against vdb=/dev/vg0/data
+`, exitOK, exitFailure, exitUsage, exitDamage, exitNotFound, exitStore, exitInterrupted),
+		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "deep", DisableDefaultText: true, Usage: "decode every chunk and compute its id"},
+			&cli.StringSliceFlag{Name: "against", Usage: "compare with this image or device, `[DISK=]PATH` (may be repeated)"},
+		},
+		Action: func(c *cli.Context) error {
+			opts, err := commonOf(c)
+			if err != nil {
+				return err
+			}
+			if c.NArg() != 1 {
+				return withHint(usagef("verify needs one VM or version"), "holdfast verify VM[@VERSION]")
+			}
+			o := verifyOptions{common: opts, Ref: c.Args().First(), Deep: c.Bool("deep")}
+			if o.Against, err = parseDisks(c.StringSlice("against")); err != nil {
+				return err
+			}
+			return runVerify(c.Context, o)
+		},
+	}
+}
+
+// runVerify proves one version.
+func runVerify(ctx context.Context, opts verifyOptions) error {
+	return withStore(ctx, opts.common, func(h *owner.Handle) error {
+		v, err := resolve(ctx, h, opts.Ref)
+		if err != nil {
+			return err
+		}
+		end := watchOwner(ctx, h, opts.Console, "verifying "+nameText(v.VM))
+		var r heal.VerifyReport
+		err = h.Call(ctx, pathVerify, versionRef{VM: []byte(v.VM), ID: v.ID, Opts: heal.Options{Deep: opts.Deep}}, &r)
+		end()
+		if err != nil {
+			return err
+		}
+		if err := compareDisks(ctx, h, opts, v, &r); err != nil {
+			return err
+		}
+		if opts.JSON {
+			err = printJSON(opts.Out, r)
+		} else {
+			err = printVerified(opts, &r)
+		}
+		return errors.Join(err, verifyStatus(&r))
+	})
+}
+
+func verifyStatus(r *heal.VerifyReport) error {
+	switch {
+	case r.State == "damaged":
+		return withStatus(exitDamage, withHint(errors.New(r.Words()), "mend what can be mended: holdfast scrub --repair"))
+	case r.State != "valid":
+		return withHint(errors.New(r.Words()), "no damage is proved: look at the storage (dmesg, mount) and try again")
+	case len(r.Differ) > 0:
+		return withHint(errors.New("version and source differ"), "the version is sound; the source has changed since, or is another disk")
+	}
+	return nil
+}
+
+func compareDisks(ctx context.Context, h *owner.Handle, opts verifyOptions, v *catalog.Version, r *heal.VerifyReport) error {
+	for _, a := range opts.Against {
+		d, ok := v.Disk(a.Name)
+		if !ok && len(v.Disks) == 1 && len(opts.Against) == 1 {
+			d, ok = &v.Disks[0], true
+		}
+		if !ok {
+			return withStatus(exitNotFound, withHint(fmt.Errorf("version %s of %s has no disk %s", v.ID, nameText(v.VM), nameText(a.Name)), "name the disk: --against DISK=PATH"))
+		}
+		if err := compareDisk(ctx, h, opts, d, a.Path, r); err != nil {
+			return fmt.Errorf("compare disk %s with %s: %w", nameText(d.Name), a.Path, err)
+		}
+	}
+	return nil
+}
+
+func compareDisk(ctx context.Context, h *owner.Handle, opts verifyOptions, d *catalog.Disk, path string, r *heal.VerifyReport) error {
+	src, err := image.Open(path, source.Options{})
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	p := new(heal.Progress)
+	end := opts.Console.watch(gauge{
+		what:  "comparing " + nameText(d.Name),
+		bytes: func() (int64, int64) { return p.Done.Load(), p.Total.Load() },
+		moved: p.Done.Load,
+	})
+	defer end()
+	n, differ, err := heal.Compare(ctx, h, d, liveSource{src}, p)
+	r.Compared += n
+	r.Differ = append(r.Differ, differ...)
+	return err
+}
+
+// liveSource is a capture's source as package heal reads one.
+type liveSource struct{ *source.Opened }
+
+func (c liveSource) Extent(off int64) (int64, bool, error) {
+	e, err := c.Opened.Extent(off)
+	return e.Length, e.Data, err
+}
+
+func printVerified(opts verifyOptions, r *heal.VerifyReport) error {
+	mark := ""
+	if r.State == "valid" {
+		mark = " ✓"
+	}
+	fmt.Fprintf(opts.Out, "%s@%s: %s%s\n", nameText(r.VM), r.Version, r.State, mark)
+	for _, p := range r.Problems {
+		fmt.Fprintf(opts.Out, "  %s\n", oneLine(p))
+	}
+	for _, c := range r.Hurt.Chunks {
+		if err := printHurtChunk(opts.common, c); err != nil {
+			return err
+		}
+	}
+	for _, d := range r.Differ {
+		fmt.Fprintf(opts.Out, "  differs: disk %s, %s at %d\n", nameText(d.Disk), sizeText(d.Length), d.Offset)
+	}
+	pairs := []pair{{"packs", fmt.Sprintf("%s proved now, %s before", thousands(int64(r.Packs)), thousands(int64(r.Proved)))}}
+	if len(opts.Against) > 0 {
+		pairs = append(pairs, pair{"compared", sizeText(r.Compared)})
+	}
+	return printPairs(opts.Out, "  ", pairs)
+}

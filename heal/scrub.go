@@ -1,0 +1,333 @@
+package heal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"runtime"
+	"sort"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"holdfast/chunkstore"
+)
+
+// ErrBusy says that another scrub of the store is running.
+var ErrBusy = errors.New("another scrub of this store is running")
+
+// Options say what a scrub does. The zero value proves every pack's stored
+// bytes and mends nothing.
+type Options struct {
+	Deep      bool          // decode every chunk and compute its id
+	VM        string        // only the packs that this VM's versions use; "": all
+	OlderThan time.Duration // pass over packs that were proved and whole within this time
+	Rate      int64         // bytes a second; 0: no limit
+	Repair    bool          // mend what can be mended
+	DryRun    bool          // with Repair: only say what would be done
+	Progress  *Progress     `json:"-"` // nil: not told
+	Log       *slog.Logger  `json:"-"`
+}
+
+func (o *Options) fill() {
+	if o.Progress == nil {
+		o.Progress = new(Progress)
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+}
+
+// Scrub proves packs, index and maps, and mends them where it is told to. It
+// returns what it found also when ctx ends it early, with ctx's error; what it
+// had proved by then is remembered. Reads and captures go on beside it.
+func Scrub(ctx context.Context, store *chunkstore.Store, opts Options) (*Report, error) {
+	opts.fill()
+	end, ok := store.BeginScrub()
+	if !ok {
+		return nil, ErrBusy
+	}
+	defer end()
+	s := &scrub{store: store, opts: opts, began: time.Now(), gone: map[uint64]bool{}, pace: newPace(opts.Rate)}
+	s.report = &Report{Deep: opts.Deep, VM: opts.VM, Began: s.began.UTC().Truncate(time.Second)}
+	err := s.run(ctx)
+	s.report.Duration = time.Since(s.began)
+	if err != nil {
+		return s.report, fmt.Errorf("scrub: %w", err)
+	}
+	return s.report, nil
+}
+
+type scrub struct {
+	store *chunkstore.Store
+	opts  Options
+	began time.Time
+	pace  *pace
+
+	repairing sync.Mutex // one repair at a time
+
+	mu     sync.Mutex // guards what follows
+	report *Report
+	gone   map[uint64]bool // packs that are not there
+	hurt   []target        // packs with chunks that did not come back
+}
+
+// target is a pack to prove.
+type target struct {
+	number  uint64
+	size    int64
+	unknown bool
+	expect  int
+}
+
+func (s *scrub) run(ctx context.Context) error {
+	targets, err := s.plan(ctx)
+	if err != nil {
+		return err
+	}
+	if err := s.proveAll(ctx, targets); err != nil {
+		return err
+	}
+	if err := s.noteGone(ctx); err != nil {
+		return err
+	}
+	if err := s.resolve(ctx); err != nil {
+		return err
+	}
+	if err := s.rescue(ctx); err != nil {
+		return err
+	}
+	if err := s.lookAgain(ctx); err != nil {
+		return err
+	}
+	return s.sumUp(ctx)
+}
+
+// plan lists the packs to prove.
+func (s *scrub) plan(ctx context.Context) ([]target, error) {
+	places, err := s.store.CountPlaces(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var wanted map[uint64]bool
+	if s.opts.VM != "" {
+		if wanted, err = packsOf(ctx, s.store, s.opts.VM); err != nil {
+			return nil, err
+		}
+	}
+	var targets []target
+	known := map[uint64]bool{}
+	err = s.store.KnownPacks(ctx, func(p chunkstore.KnownPack) error {
+		known[p.Number] = true
+		if wanted != nil && !wanted[p.Number] {
+			return ctx.Err()
+		}
+		if s.fresh(p.Proof) {
+			s.report.Skipped++
+			return ctx.Err()
+		}
+		targets = append(targets, target{number: p.Number, size: p.Size, expect: places[p.Number]})
+		return ctx.Err()
+	})
+	if err != nil {
+		return nil, err
+	}
+	unknown, err := s.store.UnknownPacks(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, n := range unknown {
+		known[n] = true
+		if wanted == nil {
+			targets = append(targets, target{number: n, unknown: true, expect: places[n]})
+		}
+	}
+	for n := range places { // entries without a pack
+		if !known[n] && (wanted == nil || wanted[n]) {
+			s.gone[n] = true
+		}
+	}
+	sort.Slice(targets, func(i, j int) bool { return targets[i].number < targets[j].number })
+	for _, t := range targets {
+		s.opts.Progress.Total.Add(t.size)
+	}
+	return targets, nil
+}
+
+// fresh reports whether a pack's last proof is good enough to pass over it.
+func (s *scrub) fresh(p chunkstore.PackProof) bool {
+	return s.opts.OlderThan > 0 && p.Result == chunkstore.PackWhole && (p.Deep || !s.opts.Deep) && s.began.Sub(p.When) < s.opts.OlderThan
+}
+
+func (s *scrub) proveAll(ctx context.Context, targets []target) error {
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(runtime.GOMAXPROCS(0))
+	for _, t := range targets {
+		if gctx.Err() != nil {
+			break
+		}
+		g.Go(func() error { return s.prove(gctx, t) })
+	}
+	return errors.Join(g.Wait(), ctx.Err())
+}
+
+// prove proves one pack, and mends it where that is wanted.
+func (s *scrub) prove(ctx context.Context, t target) error {
+	wrap := func(r io.ReaderAt) io.ReaderAt { return &paced{r, ctx, s.pace, s.opts.Progress} }
+	mend := s.opts.Repair && !s.opts.DryRun
+	found, err := s.store.ProvePack(ctx, t.number, chunkstore.ProveOptions{Deep: s.opts.Deep, Expect: t.expect, Reader: wrap, Fix: mend})
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	s.report.take(found)
+	if found.Missing && !t.unknown {
+		s.gone[t.number] = true
+	} else if found.Result == chunkstore.PackDamaged && found.Known {
+		s.hurt = append(s.hurt, target{number: t.number, expect: -1})
+	}
+	s.mu.Unlock()
+	if !s.opts.Repair || !found.Repairable() {
+		return nil
+	}
+	return s.mend(ctx, found)
+}
+
+func (s *scrub) mend(ctx context.Context, found chunkstore.PackReport) error {
+	s.repairing.Lock()
+	defer s.repairing.Unlock()
+	done := found.Plan()
+	var err error
+	switch {
+	case s.opts.DryRun:
+	case !found.Known && found.Result == chunkstore.PackWhole:
+		done.Versions, err = s.store.AdoptPack(found.Pack)
+	default:
+		done, err = s.store.RepairPack(ctx, found, nil)
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err != nil {
+		// One pack that can't be mended is no reason to leave the others.
+		s.opts.Log.Error("a pack could not be repaired; it stays as it is", "err", err)
+		s.report.RepairErrors = append(s.report.RepairErrors, err.Error())
+		return nil
+	}
+	s.report.Repairs = append(s.report.Repairs, viewRepair(done))
+	return nil
+}
+
+// noteGone records the chunks of packs that are not there.
+func (s *scrub) noteGone(ctx context.Context) error {
+	if len(s.gone) == 0 {
+		return nil
+	}
+	return s.store.NoteLost(ctx, s.gone, func(d chunkstore.DamagedChunk) {
+		s.report.chunk(viewDamage(d))
+	})
+}
+
+// resolve follows every map of every version: each chunk must be in the index.
+func (s *scrub) resolve(ctx context.Context) error {
+	if s.opts.VM != "" {
+		return nil
+	}
+	w := newWalk(s.store, map[chunkstore.ID]bool{})
+	err := w.versions(ctx, "", func(v version, err error) error {
+		if err != nil {
+			s.report.find(Finding{Kind: FoundVersion, VM: v.vm, Version: v.id, Text: err.Error()})
+			return nil
+		}
+		return w.disks(ctx, v, nil)
+	})
+	for _, id := range w.unknown {
+		s.report.chunk(ChunkView{ID: id.String(), Kind: "missing", Tried: "a version's map names it and the index does not know it"})
+	}
+	return err
+}
+
+// rescue looks for other records of damaged chunks.
+func (s *scrub) rescue(ctx context.Context) error {
+	if !s.opts.Repair {
+		return nil
+	}
+	var err error
+	if !s.opts.DryRun {
+		if s.report.Copies, err = s.store.RescueCopies(ctx); err != nil {
+			return err
+		}
+	}
+	s.report.Roots, err = s.store.RescueRoots(ctx, s.opts.DryRun)
+	return err
+}
+
+// lookAgain proves the packs again whose lost chunks may have come back from
+// elsewhere meanwhile: then nothing is lost with them, and they are replaced.
+func (s *scrub) lookAgain(ctx context.Context) error {
+	if !s.opts.Repair || s.opts.DryRun || s.report.Copies+s.report.Roots == 0 {
+		return nil
+	}
+	for _, t := range s.hurt {
+		found, err := s.store.ProvePack(ctx, t.number, chunkstore.ProveOptions{Deep: s.opts.Deep, Expect: t.expect})
+		if err != nil {
+			return err
+		}
+		if found.Repairable() {
+			if err := s.mend(ctx, found); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// quarantine moves the packs out of the way that were replaced.
+func (s *scrub) quarantine(ctx context.Context) error {
+	if !s.opts.Repair || s.opts.DryRun {
+		return nil
+	}
+	moved, err := s.store.FinishRepairs(ctx)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err != nil {
+		s.report.RepairErrors = append(s.report.RepairErrors, err.Error())
+	}
+	for i := range s.report.Repairs {
+		r := &s.report.Repairs[i]
+		for n, at := range moved {
+			if packText(n) == r.Pack {
+				r.Quarantine = at
+			}
+		}
+	}
+	return nil
+}
+
+// sumUp counts the damage that is left and marks the versions.
+func (s *scrub) sumUp(ctx context.Context) error {
+	if err := s.quarantine(ctx); err != nil {
+		return err
+	}
+	if s.opts.Repair && !s.opts.DryRun && len(s.gone) > 0 {
+		// Packs to which nothing leads any more are forgotten.
+		if err := s.store.NoteLost(ctx, s.gone, func(chunkstore.DamagedChunk) {}); err != nil {
+			return err
+		}
+	}
+	hurt, err := Hurt(ctx, s.store)
+	if err != nil {
+		return err
+	}
+	s.report.Left = *hurt
+	if s.opts.VM != "" {
+		return markHurt(s.store, hurt, s.began)
+	}
+	return s.markAll(ctx, hurt)
+}

@@ -1,0 +1,98 @@
+package heal
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"holdfast/chunkstore"
+	"holdfast/chunkstore/catalog"
+	"holdfast/chunkstore/pack"
+)
+
+// State returns what is known of a version's soundness.
+func State(store *chunkstore.Store, vm, id string) (chunkstore.RootState, error) {
+	return store.RootState(catalog.RootName(vm, id))
+}
+
+// hurtVersions tells of each hurt version whether it has damage (true) or only
+// parts that could not be read.
+func hurtVersions(hurt *HurtReport) map[[2]string]bool {
+	m := map[[2]string]bool{}
+	for _, c := range hurt.Chunks {
+		for _, u := range c.Uses {
+			k := [2]string{u.VM, u.Version}
+			m[k] = m[k] || c.Kind != pack.Unreadable.String()
+		}
+	}
+	return m
+}
+
+// markHurt marks the versions that use damaged chunks.
+func markHurt(store *chunkstore.Store, hurt *HurtReport, when time.Time) error {
+	for k, lost := range hurtVersions(hurt) {
+		st := chunkstore.RootState{State: chunkstore.Incomplete, When: when}
+		if lost {
+			st.State = chunkstore.Hurt
+		}
+		if err := store.SetRootState(catalog.RootName(k[0], k[1]), st); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// markAll marks every version after a scrub of the whole store: damaged where
+// it uses a damaged chunk, valid where all packs were proved since it was
+// captured.
+func (s *scrub) markAll(ctx context.Context, hurt *HurtReport) error {
+	if err := markHurt(s.store, hurt, s.began); err != nil {
+		return err
+	}
+	oldest := s.began
+	unproved := false
+	err := s.store.KnownPacks(ctx, func(p chunkstore.KnownPack) error {
+		switch {
+		case p.Proof.Result == chunkstore.PackUnproved || p.Proof.Result == chunkstore.PackUnreadable:
+			unproved = unproved || p.Proof.Result == chunkstore.PackUnreadable
+		case p.Proof.When.Before(oldest):
+			oldest = p.Proof.When
+		}
+		return nil
+	})
+	if err != nil || unproved {
+		return err
+	}
+	marked := hurtVersions(hurt)
+	w := newWalk(s.store, nil)
+	return w.versions(ctx, "", func(v version, err error) error {
+		if _, is := marked[[2]string{v.vm, v.id}]; is || err != nil || v.Captured.After(oldest.Add(time.Second)) {
+			return nil
+		}
+		return s.store.SetRootState(catalog.RootName(v.vm, v.id), chunkstore.RootState{State: chunkstore.Valid, When: s.began})
+	})
+}
+
+// VerifyReport is the result of a validation.
+type VerifyReport struct {
+	VM       string     `json:"vm"`
+	Version  string     `json:"version"`
+	State    string     `json:"state"` // valid, damaged or incomplete
+	Packs    int        `json:"packs"` // that were proved now
+	Proved   int        `json:"proved_before"`
+	Hurt     HurtReport `json:"hurt"`
+	Problems []string   `json:"problems"` // maps that do not fit
+	Compared int64      `json:"compared_bytes,omitempty"`
+	Differ   []Range    `json:"differ,omitempty"` // against the source
+}
+
+// Words says it in one sentence.
+func (r *VerifyReport) Words() string {
+	switch r.State {
+	case chunkstore.Valid.String():
+		return fmt.Sprintf("version %s of %q is valid", r.Version, r.VM)
+	case chunkstore.Hurt.String():
+		return fmt.Sprintf("version %s of %q contains corrupt or missing data", r.Version, r.VM)
+	}
+	return fmt.Sprintf("validation of version %s of %q was not completed: the storage could not be read", r.Version, r.VM)
+}
