@@ -65,7 +65,13 @@ run cmp mnt/web/2026-11-16T20-00-00Z/vda.raw monday.raw
 run cmp mnt/web/latest/vda.raw tuesday.raw
 echo "identical"
 
-step "Copy a file out of Monday's version: the kernel mounts the guest's root from the image"
+step "Copy a file out of Tuesday's version: the guest's own files are in the tree"
+volume=$(dirname "$(ls -d mnt/web/latest/files/vda/*/etc | tail -n 1)")
+run ls "$volume"
+run cp -a "$volume/etc/holdfast-marker" tuesday-marker
+run cat tuesday-marker
+
+step "The same of Monday's, by the kernel: it mounts the guest's root from the image"
 raw=mnt/web/2026-11-16T20-00-00Z/vda.raw
 start=$(sfdisk --json "$raw" | grep -o '"start": *[0-9]*' | tail -n 1 | grep -o "[0-9]*$")
 run mount -o "ro,noload,loop,offset=$((start * 512))" "$raw" "$guest"
@@ -73,6 +79,10 @@ run ls "$guest"
 run cp "$guest/etc/holdfast-marker" marker
 run cat marker
 run umount "$guest"
+
+step "Prove every chunk"
+run "$bin" scrub --deep
+run "$bin" list web
 
 step "Convert an image with qemu-img, and compare"
 run qemu-img convert -O qcow2 mnt/web/latest/vda.qcow2 converted.qcow2
