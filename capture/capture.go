@@ -169,7 +169,7 @@ func previousVersion(ctx context.Context, store Store, opts *Options) (map[strin
 			opts.Log.Warn("a disk of the previous version can't be read; every chunk is looked up", "vm", opts.VM, "disk", d.Name, "err", err)
 			continue
 		}
-		prev[d.Name] = &previous{reader: r, uuid: d.UUID}
+		prev[d.Name] = &previous{reader: r}
 	}
 	return prev, nil
 }

@@ -5,7 +5,6 @@ import (
 	"os"
 	"time"
 
-	"holdfast/chunkstore/catalog"
 	"holdfast/chunkstore/disk"
 )
 
@@ -16,7 +15,6 @@ const previousMapBytes = 4 << 20
 // previous is a disk as the VM's newest version has it.
 type previous struct {
 	reader *disk.Reader
-	uuid   catalog.UUID
 }
 
 // region returns the previous map of region n, nil when there was none.

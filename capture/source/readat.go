@@ -35,3 +35,17 @@ func CheckExtent(off, size int64) error {
 	}
 	return nil
 }
+
+// ReadBelow fills p from the image below an overlay; nil is none. Beyond its end
+// are zeros.
+func ReadBelow(below Disk, p []byte, off int64) error {
+	n := 0
+	if below != nil && off < below.Size() {
+		n = int(min(int64(len(p)), below.Size()-off))
+		if _, err := below.ReadAt(p[:n], off); err != nil {
+			return err
+		}
+	}
+	clear(p[n:])
+	return nil
+}

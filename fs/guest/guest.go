@@ -130,6 +130,22 @@ type Volume interface {
 	Size() int64
 }
 
+// ReadFull reads len(p) bytes of a volume. A short read is an error, never the
+// end of a file.
+func ReadFull(ctx context.Context, v Volume, p []byte, off int64) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	n, err := v.ReadAt(p, off)
+	if n == len(p) {
+		return nil
+	}
+	if err == nil || errors.Is(err, io.EOF) {
+		err = io.ErrUnexpectedEOF
+	}
+	return fmt.Errorf("read %d bytes at %d of the volume: %w", len(p), off, err)
+}
+
 var (
 	// ErrNotMine says that the volume does not hold this format.
 	ErrNotMine = errors.New("not this filesystem")

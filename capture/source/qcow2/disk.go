@@ -158,22 +158,9 @@ func (d *disk) fillRun(p []byte, off int64, r run) error {
 	case kindCompressed:
 		return d.fillCompressed(p, off, r)
 	case kindBacking:
-		return d.fillBacking(p, off)
+		return source.ReadBelow(d.backing, p, off)
 	}
 	clear(p)
-	return nil
-}
-
-// fillBacking reads from the backing image; beyond its end are zeros.
-func (d *disk) fillBacking(p []byte, off int64) error {
-	n := 0
-	if d.backing != nil && off < d.backing.Size() {
-		n = int(min(int64(len(p)), d.backing.Size()-off))
-		if _, err := d.backing.ReadAt(p[:n], off); err != nil {
-			return err
-		}
-	}
-	clear(p[n:])
 	return nil
 }
 

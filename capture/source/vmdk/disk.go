@@ -91,22 +91,9 @@ func (d *disk) fillRun(p []byte, off int64, e *extent, r run) error {
 		}
 		return err
 	case kindParent:
-		return d.fillParent(p, off)
+		return source.ReadBelow(d.parent, p, off)
 	}
 	clear(p)
-	return nil
-}
-
-// fillParent reads from the parent; beyond its end are zeros.
-func (d *disk) fillParent(p []byte, off int64) error {
-	n := 0
-	if d.parent != nil && off < d.parent.Size() {
-		n = int(min(int64(len(p)), d.parent.Size()-off))
-		if _, err := d.parent.ReadAt(p[:n], off); err != nil {
-			return err
-		}
-	}
-	clear(p[n:])
 	return nil
 }
 

@@ -2,9 +2,8 @@ package xfs
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"io"
+
+	"holdfast/fs/guest"
 )
 
 const (
@@ -19,20 +18,9 @@ type buffer struct {
 	fromLog bool // some of it comes from the log, so its checksum is stale
 }
 
-// readFull reads len(p) bytes of the volume as they are on disk. A short read
-// is an error, never the end of a file.
+// readFull reads len(p) bytes of the volume as they are on disk.
 func (f *FS) readFull(ctx context.Context, p []byte, off int64) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	n, err := f.volume.ReadAt(p, off)
-	if n == len(p) {
-		return nil
-	}
-	if err == nil || errors.Is(err, io.EOF) {
-		err = io.ErrUnexpectedEOF
-	}
-	return fmt.Errorf("read %d bytes at %d of the volume: %w", len(p), off, err)
+	return guest.ReadFull(ctx, f.volume, p, off)
 }
 
 // readBytes reads len(p) bytes of the volume after replay, past the cache.
