@@ -10,19 +10,9 @@ import (
 	"holdfast/chunkstore/catalog"
 	"holdfast/chunkstore/disk"
 	"holdfast/fs/guest"
-	"holdfast/fs/guest/ext4"
+	"holdfast/fs/guest/readers"
 	"holdfast/fs/guest/volume"
-	"holdfast/fs/guest/xfs"
 )
-
-// readers are the filesystems whose files the tree shows, by the type that
-// volume.Probe gives them.
-var readers = map[string]volume.Opener{
-	"ext2": volume.Plain(ext4.Open),
-	"ext3": volume.Plain(ext4.Open),
-	"ext4": volume.Plain(ext4.Open),
-	"xfs":  volume.Plain(xfs.Open),
-}
 
 // maxOpenVolumes bounds the filesystems that are open at a time in all versions
 // of a mount; each holds at most about 16 MiB. One that is wanted again is
@@ -66,7 +56,7 @@ func (g *guestVolume) open(ctx context.Context) (guest.Filesystem, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.fs == nil {
-		fs, err := volume.Open(ctx, g.vol, []volume.Opener{readers[g.vol.Type]})
+		fs, err := readers.Open(ctx, g.vol)
 		if err != nil {
 			return nil, err
 		}
@@ -108,7 +98,7 @@ func (t *tree) findVolumes(ctx context.Context, v *catalog.Version) (*guestVolum
 	}
 	found := &guestVolumes{layout: layout}
 	for _, vol := range layout.Volumes {
-		if readers[vol.Type] == nil || len(vol.Disks()) == 0 || vol.State == volume.Member || vol.Device == nil {
+		if !readers.Knows(vol.Type) || len(vol.Disks()) == 0 || vol.State == volume.Member || vol.Device == nil {
 			continue
 		}
 		found.shown = append(found.shown, &guestVolume{t: t, v: v, disk: vol.Disks()[0], vol: vol})
