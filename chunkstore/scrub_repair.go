@@ -2,13 +2,9 @@ package chunkstore
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
-	"sync/atomic"
-
-	"github.com/cockroachdb/pebble/v2"
 
 	"holdfast/chunkstore/pack"
 )
@@ -47,14 +43,6 @@ type packRepair struct {
 	out     *openPack
 	moves   []move
 	roots   []root
-}
-
-// move is an index entry that is to lead to the new pack.
-type move struct {
-	id  ID
-	was place
-	had bool
-	to  pack.Entry
 }
 
 // Plan says what RepairPack would do.
@@ -229,173 +217,4 @@ func (r *packRepair) abandon() error {
 	out := r.out
 	r.out, r.New = nil, 0
 	return out.up.Close()
-}
-
-// AdoptPack indexes a pack that the index does not know, and that was proved to
-// be whole, with the roots in it.
-func (s *Store) AdoptPack(n uint64) (roots int, err error) {
-	p := s.inspect(n)
-	if p.err != nil {
-		return 0, fmt.Errorf("adopt pack %016x: %w", n, p.err)
-	}
-	var found []root
-	for _, e := range p.entries {
-		if e.Kind != pack.KindRoot {
-			continue
-		}
-		r, err := s.readRoot(n, e)
-		if err != nil {
-			return 0, fmt.Errorf("adopt pack %016x: %w", n, err)
-		}
-		found = append(found, r)
-	}
-	return len(found), s.publish(p.header, p.entries, found, p.size)
-}
-
-// publishNew makes the new pack durable and then, in one synced batch, the
-// place of its chunks; in the same batch the old pack is said to be replaced.
-func (r *packRepair) publishNew() error {
-	if r.out != nil {
-		err := r.out.Seal()
-		if err == nil {
-			err = r.out.up.Commit()
-		}
-		if err = errors.Join(err, r.out.up.Close()); err != nil {
-			return err
-		}
-	}
-	r.damage.mu.Lock()
-	defer r.damage.mu.Unlock()
-	b := r.index.NewBatch()
-	defer b.Close()
-	whole := map[ID]*atomic.Int64{}
-	for _, m := range r.moves {
-		now, ok, err := r.lookup(m.id)
-		if err != nil {
-			return err
-		}
-		if ok != m.had || now != m.was {
-			continue // it was stored anew meanwhile
-		}
-		c, err := r.forgive(b, m.id)
-		if err != nil {
-			return err
-		}
-		if c != nil {
-			whole[m.id] = c
-		}
-		if err := b.Set(chunkKey(m.id), place{r.New, m.to.Offset, m.to.PayloadLen}.append(nil), nil); err != nil {
-			return fmt.Errorf("index chunk %v: %w", m.id, err)
-		}
-	}
-	if err := r.batchPacks(b); err != nil {
-		return err
-	}
-	if err := b.Commit(pebble.Sync); err != nil {
-		return fmt.Errorf("index pack %016x: %w", r.New, err)
-	}
-	for _, c := range whole {
-		c.Add(-1)
-	}
-	r.Versions = len(r.roots)
-	return nil
-}
-
-// batchPacks adds to the batch the new pack, its roots, and the old one's end.
-func (r *packRepair) batchPacks(b *pebble.Batch) error {
-	if r.out != nil {
-		info := packInfo{class: r.out.Header().Class, records: uint32(len(r.moves)), size: uint64(r.out.FileSize())}
-		for _, m := range r.moves {
-			info.plain += uint64(m.to.PlainLen)
-			info.stored += uint64(m.to.RecordLen())
-		}
-		if err := b.Set(packKey(r.New), info.append(nil), nil); err != nil {
-			return fmt.Errorf("index pack %016x: %w", r.New, err)
-		}
-	}
-	for _, rt := range r.roots {
-		if err := b.Set(rootKey(rt.name), rt.body, nil); err != nil {
-			return fmt.Errorf("index root: %w", err)
-		}
-	}
-	if r.rescue {
-		return nil
-	}
-	if err := b.Set(replacedKey(r.Pack), packKey(r.New)[1:], nil); err != nil {
-		return fmt.Errorf("index pack %016x: %w", r.Pack, err)
-	}
-	return nil
-}
-
-// FinishRepairs moves the packs that repairs have replaced to quarantine and
-// forgets them. It returns where they are now. A pack to which an index entry
-// still leads, or whose replacement is not there, stays. It costs one pass over
-// the index if there is anything to do.
-func (s *Store) FinishRepairs(ctx context.Context) (map[uint64]string, error) {
-	replaced, err := s.replaced()
-	if err != nil || len(replaced) == 0 {
-		return nil, err
-	}
-	used := map[uint64]bool{}
-	err = s.chunksAt(ctx, func(n uint64) bool {
-		if _, is := replaced[n]; is {
-			used[n] = true
-		}
-		return false
-	}, nil)
-	if err != nil {
-		return nil, err
-	}
-	moved := map[uint64]string{}
-	for old, by := range replaced {
-		if used[old] || !s.isThere(by) {
-			s.log.Warn("a pack that was repaired is still needed; it stays", "pack", packName(old))
-			if err := s.index.Delete(replacedKey(old), pebble.Sync); err != nil {
-				return moved, fmt.Errorf("forget repair of pack %016x: %w", old, err)
-			}
-			continue
-		}
-		at, err := s.media.Quarantine(packName(old))
-		if err != nil {
-			return moved, err
-		}
-		s.log.Info("a repaired pack is in quarantine", "pack", packName(old), "new", packName(by), "at", at)
-		moved[old] = at
-		if err := s.forgetPack(old); err != nil {
-			return moved, err
-		}
-	}
-	return moved, nil
-}
-
-// isThere reports whether a pack is on the medium; pack 0 stands for none that
-// is needed.
-func (s *Store) isThere(n uint64) bool {
-	if n == 0 {
-		return true
-	}
-	f, err := s.media.Open(packName(n))
-	if err != nil {
-		return false
-	}
-	f.Close()
-	return true
-}
-
-// replaced lists the packs that were replaced, with those that did it.
-func (s *Store) replaced() (map[uint64]uint64, error) {
-	it, err := s.index.NewIter(&pebble.IterOptions{LowerBound: []byte{keyReplaced}, UpperBound: []byte{keyReplaced + 1}})
-	if err != nil {
-		return nil, fmt.Errorf("list replaced packs: %w", err)
-	}
-	all := map[uint64]uint64{}
-	for ok := it.First(); ok; ok = it.Next() {
-		if k, v := it.Key(), it.Value(); len(k) == 9 && len(v) == 8 {
-			all[binary.BigEndian.Uint64(k[1:])] = binary.BigEndian.Uint64(v)
-		}
-	}
-	if err := it.Close(); err != nil {
-		return nil, fmt.Errorf("list replaced packs: %w", err)
-	}
-	return all, nil
 }

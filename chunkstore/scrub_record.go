@@ -1,0 +1,128 @@
+package chunkstore
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"holdfast/chunkstore/pack"
+)
+
+// record judges one record of the pack.
+func (p *packProver) record(e pack.Entry, rec []byte, err error) error {
+	p.Records++
+	at := place{p.Pack, e.Offset, e.PayloadLen}
+	deep := p.opts.Deep
+	where, ok, lerr := p.lookup(e.ID)
+	if lerr != nil {
+		return lerr
+	}
+	if ok && where == at {
+		p.matched++
+	} else if err == nil {
+		deep = true // before the index is pointed here
+	}
+	if err == nil && deep {
+		if p.plain, err = p.codec.Decode(p.plain, rec, e.ID); err != nil {
+			err = damageAt(pack.Corrupt, e.ID, at, err)
+		}
+	}
+	if old, twice := p.here[e.ID]; !twice || ok && where == at || !old.good && old.at != where {
+		p.here[e.ID] = proved{at, err == nil}
+	}
+	if err != nil {
+		return p.damaged(err, ok && where == at || !ok && !p.Known)
+	}
+	if ok && where == at {
+		return errors.Join(p.noteWhole(e.ID, at), p.checkRoot(e, rec))
+	}
+	if p.isInflight(e.ID) {
+		return nil
+	}
+	// An entry that leads elsewhere into this pack may be wrong, or of a
+	// second record of the chunk, such as a crash leaves: see strays.
+	wrong := !ok
+	if ok && where.pack != p.Pack {
+		if wrong, err = p.isLost(e.ID, where); err != nil {
+			return err
+		}
+	}
+	if wrong {
+		if err := p.fix(e.ID, where, ok, at); err != nil {
+			return err
+		}
+	}
+	return p.checkRoot(e, rec)
+}
+
+// checkRoot looks for the root of a record in the index. Nothing removes roots
+// yet, so one that is not there was lost.
+func (p *packProver) checkRoot(e pack.Entry, rec []byte) error {
+	if e.Kind != pack.KindRoot {
+		return nil
+	}
+	plain, err := p.codec.Decode(nil, rec, e.ID)
+	if err != nil {
+		return nil // found by a deep proof
+	}
+	r, err := decodeRoot(plain)
+	if err != nil {
+		return nil
+	}
+	if _, err := p.Root(p.ctx, r.name); !errors.Is(err, ErrNotFound) {
+		return err
+	}
+	p.Entries++
+	if !p.opts.Fix || !p.Known {
+		return nil
+	}
+	p.Fixed++
+	return p.index.Set(rootKey(r.name), r.body, pebble.Sync)
+}
+
+// damaged takes in a record that is not as it was written.
+func (p *packProver) damaged(err error, here bool) error {
+	var d *pack.Damage
+	if !errors.As(err, &d) {
+		return err
+	}
+	d.Pack = p.Pack
+	if d.Kind == pack.Unreadable {
+		p.unread = true
+	}
+	if !here {
+		p.Stale++
+		return nil
+	}
+	c := ChunkDamage{Damage: *d}
+	at := place{p.Pack, uint32(d.Offset), uint32(d.Length - pack.RecordHeaderLen)}
+	if herr := p.tryParity(d.ID, at); herr != nil {
+		c.Err = fmt.Errorf("%w; parity does not heal it: %w", d.Err, herr)
+		d.Err = c.Err
+	} else {
+		c.Healable = true
+	}
+	if p.ctx.Err() != nil {
+		return p.ctx.Err()
+	}
+	p.Bad = append(p.Bad, c)
+	if c.Healable {
+		return p.noteWhole(d.ID, at)
+	}
+	return p.noteDamage(d)
+}
+
+func (p *packProver) tryParity(id ID, at place) error {
+	if p.parity == nil {
+		var err error
+		if p.parity, err = pack.OpenParity(p.file, p.Size); err != nil {
+			return err
+		}
+	}
+	rec, _, err := p.parity.ReadRange(int64(at.offset), at.recordLen())
+	if err == nil {
+		_, err = p.codec.Decode(nil, rec, id)
+	}
+	return err
+}

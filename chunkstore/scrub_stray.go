@@ -1,0 +1,70 @@
+package chunkstore
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"holdfast/chunkstore/pack"
+)
+
+// strays finds the index entries that point into the pack and that none of its
+// records answered: wrong ones, or those of records that a scan could not find.
+func (p *packProver) strays() error {
+	if p.opts.Expect >= 0 && p.matched >= p.opts.Expect && !p.proof.Scanned {
+		return nil
+	}
+	type stray struct {
+		id ID
+		at place
+	}
+	var found []stray
+	err := p.chunksAt(p.ctx, func(n uint64) bool { return n == p.Pack }, func(id ID, at place) error {
+		if r, ok := p.here[id]; !ok || r.at != at {
+			found = append(found, stray{id, at})
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, f := range found {
+		if now, ok, err := p.lookup(f.id); err != nil || !ok || now != f.at {
+			if err != nil {
+				return err
+			}
+			continue
+		}
+		if r, ok := p.here[f.id]; ok && r.good {
+			if err := p.fix(f.id, f.at, true, r.at); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := p.stray(f.id, f.at); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// stray judges an index entry that leads to no record known to the footer.
+func (p *packProver) stray(id ID, at place) error {
+	b := make([]byte, at.recordLen())
+	got, err := p.file.ReadAt(b, int64(at.offset))
+	if p.ctx.Err() != nil {
+		return p.ctx.Err()
+	}
+	kind := pack.Corrupt
+	switch {
+	case got == len(b):
+		if _, err = p.codec.Decode(nil, b, id); err == nil {
+			return nil // there after all; the footer's fault is told already
+		}
+	case err == nil || errors.Is(err, io.EOF):
+		kind, err = pack.Missing, fmt.Errorf("the pack ends at byte %d", p.Size)
+	default:
+		kind = pack.Unreadable
+	}
+	return p.damaged(damageAt(kind, id, at, err), true)
+}
