@@ -28,50 +28,65 @@ func (r ring) readSector(b []byte, pos int64) error {
 	return r.file.ReadFull(b[:logSector], r.off+pos%r.length, "VHDX log")
 }
 
-// entries finds all valid entries by position. claimed counts the sectors
-// that begin like one of this log, valid or not.
-func (r ring) entries() (valid map[int64]logEntry, claimed int, err error) {
-	valid = map[int64]logEntry{}
+// found is what a search of the log finds.
+type found struct {
+	valid   map[int64]logEntry // by position
+	claimed int                // sectors that begin like an entry of this log, valid or not
+	torn    int                // those of which the rest was never written
+}
+
+// entries searches the whole log.
+func (r ring) entries() (found, error) {
+	all := found{valid: map[int64]logEntry{}}
 	sector := make([]byte, logSector)
 	// The sectors of real entries overlap only those of older, half
 	// overwritten ones. A log made to be slow is given up.
 	budget := 8*r.length + 64*mib
 	for pos := int64(0); pos < r.length; pos += logSector {
 		if err := r.readSector(sector, pos); err != nil {
-			return nil, 0, err
+			return all, err
 		}
 		if hasEntry(sector, r.id) {
-			claimed++
+			all.claimed++
 		}
 		e, ok := parseLogHeader(sector, pos, r.length, r.id)
 		if !ok {
 			continue
 		}
 		if budget -= e.length; budget < 0 {
-			return nil, 0, r.file.Corrupt(r.off+pos, "the log's entries overlap each other")
+			return all, r.file.Corrupt(r.off+pos, "the log's entries overlap each other")
 		}
-		if ok, err = r.validate(e, sector); err != nil {
-			return nil, 0, err
-		} else if ok {
-			valid[pos] = e
+		valid, torn, err := r.validate(e, sector)
+		if err != nil {
+			return all, err
+		}
+		if valid {
+			all.valid[pos] = e
+		}
+		if torn {
+			all.torn++
 		}
 	}
-	return valid, claimed, nil
+	return all, nil
 }
 
 // validate reads an entry and proves its checksum, descriptors and data
-// sectors. It overwrites sector.
-func (r ring) validate(e logEntry, sector []byte) (bool, error) {
+// sectors. One that is not valid is torn when all sectors from where it fails
+// hold what was there before. It overwrites sector.
+func (r ring) validate(e logEntry, sector []byte) (valid, torn bool, err error) {
 	check := entryCheck{entry: e}
 	for pos := e.off; pos < e.off+e.length; pos += logSector {
 		if err := r.readSector(sector, pos); err != nil {
-			return false, err
+			return false, false, err
 		}
-		if !check.add(sector) {
-			return false, nil
+		if !torn && check.add(sector) {
+			continue
+		}
+		if torn = pos > e.off && neverWritten(sector, e.sequence); !torn {
+			return false, false, nil
 		}
 	}
-	return check.done(), nil
+	return !torn && check.done(), torn, nil
 }
 
 // activeSequence finds the entries to replay, oldest first: those from the

@@ -1,6 +1,7 @@
 package vhdx
 
 import (
+	"bytes"
 	"encoding/binary"
 	"hash/crc32"
 )
@@ -91,6 +92,20 @@ func validDataSector(b []byte, sequence uint64) bool {
 	return string(b[:4]) == "data" &&
 		binary.LittleEndian.Uint32(b[4:]) == uint32(sequence>>32) &&
 		binary.LittleEndian.Uint32(b[logSector-sectorTailBytes:]) == uint32(sequence)
+}
+
+// neverWritten tells whether a sector of an entry still holds what the log had
+// there before: zeros, or a sector of another entry. A sector of this entry in
+// which a bit flipped is neither.
+func neverWritten(b []byte, sequence uint64) bool {
+	if string(b[:4]) == "loge" {
+		return true
+	}
+	high, low := binary.LittleEndian.Uint32(b[4:]), binary.LittleEndian.Uint32(b[logSector-sectorTailBytes:])
+	if string(b[:4]) == "data" {
+		return high != uint32(sequence>>32) || low != uint32(sequence)
+	}
+	return len(bytes.TrimLeft(b[:logSector], "\x00")) == 0
 }
 
 // entryCheck proves an entry sector by sector, so that no entry, whatever

@@ -15,8 +15,9 @@ const replayRemedy = "let Hyper-V replay the log by mounting the image once"
 //
 // A log GUID without any entry is what a crash leaves between the writing of
 // the header and that of the first entry (qemu does it in this order): nothing
-// was logged, so nothing was changed. Entries of which none is complete are
-// damage, as the specification has it.
+// was logged, so nothing was changed. The same holds for a crash within the
+// first entry: what it logs is changed only when all of it is durable. Other
+// entries of which none is complete are damage, as the specification has it.
 func replay(f *source.File, h header) (bytes layer.Bytes, notice string, err error) {
 	if h.log == (guid{}) {
 		return f, "", nil
@@ -25,14 +26,14 @@ func replay(f *source.File, h header) (bytes layer.Bytes, notice string, err err
 		return nil, "", f.Unsupported(fmt.Sprintf("an unreplayed VHDX log of %d bytes", h.logLen), replayRemedy)
 	}
 	r := ring{file: f, span: span{h.logOff, h.logLen}, id: h.log}
-	valid, claimed, err := r.entries()
+	all, err := r.entries()
 	if err != nil {
 		return nil, "", err
 	}
-	if claimed == 0 {
+	if all.claimed == 0 || all.claimed == 1 && all.torn == 1 {
 		return f, fmt.Sprintf("%s: was not closed cleanly, but its log is empty", f.Name()), nil
 	}
-	seq, err := r.activeSequence(valid)
+	seq, err := r.activeSequence(all.valid)
 	if err != nil {
 		return nil, "", err
 	}
