@@ -58,6 +58,7 @@ type CreateOptions struct {
 	FrameSize int       // plain bytes that decode alone; 0: one frame a chunk
 	NoParity  bool      // packs without parity: 7 % smaller, and damage does not heal by itself
 	Created   time.Time // zero: now
+	Key       *pack.Key // nil: a random one; a replica has its origin's
 }
 
 // Create makes an empty store in dir, which must not exist or be empty.
@@ -90,7 +91,11 @@ func Create(dir string, opts CreateOptions) (Config, error) {
 	}
 	var id [16]byte
 	rand.Read(id[:])
-	rand.Read(cfg.Key[:])
+	if opts.Key != nil {
+		cfg.Key = *opts.Key
+	} else {
+		rand.Read(cfg.Key[:])
+	}
 	cfg.StoreID = hex.EncodeToString(id[:])
 	// The copy first: a store exists once config.json does.
 	for _, name := range []string{configCopy, configName} {

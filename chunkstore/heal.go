@@ -1,6 +1,7 @@
 package chunkstore
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
@@ -28,6 +29,7 @@ func (s *Store) healRecord(id ID, at place, buf []byte) (rec, plain []byte, err 
 		return nil, nil, fmt.Errorf("healed bytes: %w", err)
 	}
 	s.log.Warn("a damaged chunk was read by the help of its pack's parity", "chunk", id.String(), "pack", packName(at.pack), "offset", at.offset, "blocks", blocks)
+	s.logServed(id, "parity")
 	if err := s.clearProof(at.pack); err != nil { // a scrub must see it
 		s.log.Warn("a proof could not be forgotten", "err", err)
 	}
@@ -47,11 +49,16 @@ func (s *Store) readMoved(id ID, was place, buf []byte) (rec, plain []byte, ok b
 	return rec, plain, err == nil
 }
 
-// getDamaged is what Get does with a chunk that did not come back: it heals, or
-// returns damage with what was tried.
-func (s *Store) getDamaged(damage error, id ID, at place, buf []byte) (rec, plain []byte, err error) {
+// getDamaged is what Get does with a chunk that did not come back: it heals, by
+// the pack's parity or by a replica, or returns damage with what was tried.
+func (s *Store) getDamaged(ctx context.Context, damage error, id ID, at place, buf []byte) (rec, plain []byte, err error) {
 	var d *pack.Damage
 	if !errors.As(damage, &d) {
+		if errors.Is(damage, ErrNotFound) { // a pack and its index entries may be lost
+			if rec, plain, err := s.fromDonors(ctx, id, buf); err == nil {
+				return rec, plain, nil
+			}
+		}
 		return nil, nil, damage
 	}
 	rec, plain, err = s.healRecord(id, at, buf)
@@ -62,6 +69,13 @@ func (s *Store) getDamaged(damage error, id ID, at place, buf []byte) (rec, plai
 		d.Err = fmt.Errorf("%w; parity does not heal it: %w", d.Err, err)
 		if nerr := s.noteDamage(d); nerr != nil {
 			s.log.Error("damage could not be remembered", "chunk", id.String(), "err", nerr)
+		}
+		rec, plain, derr := s.fromDonors(ctx, id, buf)
+		if derr == nil {
+			return rec, plain, nil
+		}
+		if !errors.Is(derr, errNoDonors) {
+			d.Err = fmt.Errorf("%w; %w", d.Err, derr)
 		}
 		s.log.Error("damage", "kind", d.Kind.String(), "chunk", id.String(), "pack", packName(at.pack), "offset", at.offset, "err", d.Err)
 		return nil, nil, d

@@ -19,6 +19,15 @@ type root struct {
 // the roots in it, in one batch. With roots the batch is synced: it is the
 // moment of a commit.
 func (s *Store) publish(h pack.Header, entries []pack.Entry, roots []root, size int64) error {
+	back, err := s.publishBatch(h, entries, roots, size)
+	if err == nil && len(back) > 0 {
+		s.logStored(h.Pack, back)
+	}
+	return err
+}
+
+// publishBatch returns the chunks whose damage ended with the pack.
+func (s *Store) publishBatch(h pack.Header, entries []pack.Entry, roots []root, size int64) (back []ID, err error) {
 	s.damage.mu.Lock()
 	defer s.damage.mu.Unlock()
 	info := packInfo{class: h.Class, records: uint32(len(entries)), size: uint64(size)}
@@ -31,20 +40,20 @@ func (s *Store) publish(h pack.Header, entries []pack.Entry, roots []root, size 
 		info.stored += uint64(e.RecordLen())
 		val = place{h.Pack, e.Offset, e.PayloadLen}.append(val[:0])
 		if err := b.Set(chunkKey(e.ID), val, nil); err != nil {
-			return fmt.Errorf("index pack %016x: %w", h.Pack, err)
+			return nil, fmt.Errorf("index pack %016x: %w", h.Pack, err)
 		}
 		if c, err := s.forgive(b, e.ID); err != nil {
-			return fmt.Errorf("index pack %016x: %w", h.Pack, err)
+			return nil, fmt.Errorf("index pack %016x: %w", h.Pack, err)
 		} else if c != nil {
 			whole[e.ID] = c
 		}
 	}
 	if err := b.Set(packKey(h.Pack), info.append(nil), nil); err != nil {
-		return fmt.Errorf("index pack %016x: %w", h.Pack, err)
+		return nil, fmt.Errorf("index pack %016x: %w", h.Pack, err)
 	}
 	for _, r := range roots {
 		if err := b.Set(rootKey(r.name), r.body, nil); err != nil {
-			return fmt.Errorf("index root: %w", err)
+			return nil, fmt.Errorf("index root: %w", err)
 		}
 	}
 	how := pebble.NoSync
@@ -55,10 +64,11 @@ func (s *Store) publish(h pack.Header, entries []pack.Entry, roots []root, size 
 		how = pebble.Sync
 	}
 	if err := b.Commit(how); err != nil {
-		return fmt.Errorf("index pack %016x: %w", h.Pack, err)
+		return nil, fmt.Errorf("index pack %016x: %w", h.Pack, err)
 	}
-	for _, c := range whole {
+	for id, c := range whole {
 		c.Add(-1)
+		back = append(back, id)
 	}
-	return nil
+	return back, nil
 }

@@ -27,7 +27,7 @@ func (s *Store) Get(ctx context.Context, id ID, buf []byte) ([]byte, error) {
 		}
 		err = damageAt(pack.Corrupt, id, at, derr)
 	}
-	_, plain, err := s.getDamaged(err, id, at, buf)
+	_, plain, err := s.getDamaged(ctx, err, id, at, buf)
 	return plain, err
 }
 
@@ -42,7 +42,7 @@ func (s *Store) ReadRecord(ctx context.Context, id ID, buf []byte) ([]byte, erro
 		}
 		err = damageAt(pack.Corrupt, id, at, err)
 	}
-	rec, _, err = s.getDamaged(err, id, at, nil)
+	rec, _, err = s.getDamaged(ctx, err, id, at, nil)
 	return rec, err
 }
 

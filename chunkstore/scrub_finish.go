@@ -68,6 +68,9 @@ func (s *Store) FinishRepairs(ctx context.Context) (map[uint64]string, error) {
 		if err := s.forgetPack(old); err != nil {
 			return moved, err
 		}
+		if err := s.LogHeal(Event{Event: EventQuarantined, Pack: packHex(old), New: packHex(by), To: at}); err != nil {
+			return moved, err
+		}
 	}
 	return moved, nil
 }

@@ -30,6 +30,27 @@ func (r *packRepair) publishNew() error {
 			return err
 		}
 	}
+	if err := r.publishMoves(); err != nil {
+		return err
+	}
+	return r.LogHeal(r.events()...)
+}
+
+// events say what the repair did, for the log.
+func (r *packRepair) events() []Event {
+	events := []Event{{Event: EventRepaired, Pack: packHex(r.Pack), New: packHex(r.New), Donor: "parity", Kept: r.Kept, Healed: r.PackRepair.Healed, Lost: r.Lost}}
+	if r.New == 0 {
+		events[0].New = ""
+	}
+	for _, d := range r.found.Bad {
+		if d.Healable {
+			events = append(events, Event{Event: EventHealed, Chunk: d.ID.String(), Kind: d.Kind.String(), Pack: packHex(r.Pack), Offset: d.Offset, Donor: "parity", New: events[0].New})
+		}
+	}
+	return events
+}
+
+func (r *packRepair) publishMoves() error {
 	r.damage.mu.Lock()
 	defer r.damage.mu.Unlock()
 	b := r.index.NewBatch()

@@ -60,6 +60,7 @@ func (s *Store) rescueFrom(n uint64, lost map[ID]bool) (back int) {
 		if err := s.repoint(e.ID, was, had, at); err == nil {
 			delete(lost, e.ID)
 			back++
+			s.noteEvent(Event{Event: EventHealed, Chunk: e.ID.String(), Donor: "copy", New: packHex(n)})
 		}
 	}
 	return back

@@ -25,6 +25,10 @@ type Options struct {
 	// Fatal is called when the index can't go on (its disk fails or is full
 	// at the wrong moment). It must end the process; nil panics.
 	Fatal func(error)
+	// Donor makes a donor of a store that this one knows as a replica; nil:
+	// replicas are not asked. It must not wait; Close of the store closes the
+	// donor if that is an io.Closer.
+	Donor func(Replica) Donor
 }
 
 // Store is an open store in the one process that owns it. Its methods are safe
@@ -34,6 +38,8 @@ type Options struct {
 // each pack being written, and a record for each read under way.
 type Store struct {
 	cfg   Config
+	fs    vfs.FS
+	dir   string
 	log   *slog.Logger
 	codec *pack.Codec
 	media *media.Dir
@@ -43,6 +49,9 @@ type Store struct {
 
 	writers [2]writer // by pack.Class
 	damage  damage
+	donors  donors
+	donorOf func(Replica) Donor
+	healLog healLog
 
 	mu       sync.Mutex        // guards what follows
 	inflight map[ID]inflight   // appended, not yet in the index
@@ -75,7 +84,7 @@ func Open(dir string, opts Options) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{
-		cfg: cfg, log: opts.Log, size: opts.PackSize,
+		cfg: cfg, fs: fsys, dir: dir, log: opts.Log, size: opts.PackSize, donorOf: opts.Donor,
 		inflight: map[ID]inflight{}, names: map[string]bool{}, sessions: map[*session]bool{},
 	}
 	if s.log == nil {
@@ -111,6 +120,11 @@ func Open(dir string, opts Options) (*Store, error) {
 		s.index.Close()
 		return nil, fmt.Errorf("open store %s: %w", dir, err)
 	}
+	if known, err := s.Replicas(); err != nil {
+		s.log.Error("the store's replicas are not known", "err", err)
+	} else {
+		s.useReplicas(known)
+	}
 	return s, nil
 }
 
@@ -139,6 +153,7 @@ func (s *Store) Close() error {
 	}
 	s.closed = true
 	s.mu.Unlock()
+	s.closeDonors()
 	var err error
 	for c := range s.writers {
 		err = errors.Join(err, s.writers[c].drain())
