@@ -1,0 +1,210 @@
+package heal
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"holdfast/chunkstore"
+	"holdfast/chunkstore/catalog"
+	"holdfast/chunkstore/pack"
+)
+
+// newReplica makes an empty store on a filesystem with the key of another.
+func newReplica(t testing.TB, fsys vfs.FS, of *chunkstore.Store) {
+	t.Helper()
+	cfg := of.Config()
+	if _, err := chunkstore.Create("/store", chunkstore.CreateOptions{FS: fsys, Key: &cfg.Key}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// pair opens the world's store and a replica of it, each on a disk of its own.
+func pair(t testing.TB, w *world) (src, dst *chunkstore.Store) {
+	t.Helper()
+	a, b := vfs.NewMem(), vfs.NewMem()
+	w.put(t, a)
+	src = openWorld(t, a)
+	newReplica(t, b, src)
+	dst = openWorld(t, b)
+	t.Cleanup(func() {
+		if err := errors.Join(src.Close(), dst.Close()); err != nil {
+			t.Error(err)
+		}
+	})
+	return src, dst
+}
+
+func mustReplicate(t testing.TB, src *chunkstore.Store, dst Replica, opts ReplicateOptions, where string) *ReplicateReport {
+	t.Helper()
+	r, err := Replicate(context.Background(), src, dst, opts)
+	if err != nil {
+		t.Fatalf("%s: %v", where, err)
+	}
+	return r
+}
+
+// TestReplicate copies a store, then nothing, then one version more.
+func TestReplicate(t *testing.T) {
+	w := newWorld(t)
+	src, dst := pair(t, w)
+	dry := mustReplicate(t, src, dst, ReplicateOptions{DryRun: true}, "dry run")
+	if st, err := dst.Stats(context.Background()); err != nil || st.Chunks != 0 || dry.Copied != len(w.versions) {
+		t.Fatalf("a dry run left %d chunks, %v; %+v", st.Chunks, err, dry)
+	}
+	first := mustReplicate(t, src, dst, ReplicateOptions{}, "first")
+	if first.Copied != len(w.versions) || first.Chunks == 0 || first.Verified != first.Chunks {
+		t.Fatalf("first: %+v", first)
+	}
+	w.whole(t, dst, "replica")
+	a, b := statsOf(t, src), statsOf(t, dst)
+	if b.StoredBytes != a.StoredBytes || b.Chunks != a.Chunks {
+		t.Fatalf("the replica has %d chunks in %d bytes, the source %d in %d", b.Chunks, b.StoredBytes, a.Chunks, a.StoredBytes)
+	}
+	second := mustReplicate(t, src, dst, ReplicateOptions{}, "second")
+	if second.Copied != 0 || second.Chunks != 0 || second.There != len(w.versions) {
+		t.Fatalf("second: %+v", second)
+	}
+	last := w.versions[2].b
+	next := bytes.Clone(last)
+	copy(next[2<<20:], "one more thing")
+	w.capture(t, src, "vm", 30, next)
+	third := mustReplicate(t, src, dst, ReplicateOptions{VMs: []string{"vm"}}, "third")
+	// One chunk of data, its region map, the node above: the root is no chunk that travels.
+	if third.Copied != 1 || third.Chunks != 3 {
+		t.Fatalf("third: %+v", third)
+	}
+	w.whole(t, dst, "replica with one more")
+	if _, err := Replicate(context.Background(), src, dst, ReplicateOptions{VMs: []string{"nobody"}}); !errors.Is(err, catalog.ErrNoVM) {
+		t.Fatalf("a VM that is not there: %v", err)
+	}
+}
+
+func statsOf(t testing.TB, s *chunkstore.Store) chunkstore.Stats {
+	t.Helper()
+	st, err := s.Stats(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return st
+}
+
+// TestReplicateRefuses: a store with another key, and the store itself.
+func TestReplicateRefuses(t *testing.T) {
+	w := newWorld(t)
+	src, _ := pair(t, w)
+	other := vfs.NewMem()
+	if _, err := chunkstore.Create("/store", chunkstore.CreateOptions{FS: other}); err != nil {
+		t.Fatal(err)
+	}
+	s := openWorld(t, other)
+	defer s.Close()
+	if _, err := Replicate(context.Background(), src, s, ReplicateOptions{}); !errors.Is(err, ErrOtherKey) {
+		t.Fatalf("to a store with another key: %v", err)
+	}
+	if _, err := Replicate(context.Background(), src, src, ReplicateOptions{}); err == nil {
+		t.Fatal("a store was replicated to itself")
+	}
+}
+
+// TestMapAloneProvesNothing: a replica that has all maps and none of the data,
+// as a copy leaves it that was stopped, is filled.
+func TestMapAloneProvesNothing(t *testing.T) {
+	w := newWorld(t)
+	src, dst := pair(t, w)
+	ctx := context.Background()
+	ses, err := dst.Begin(ctx, "maps only")
+	if err != nil {
+		t.Fatal(err)
+	}
+	maps := 0
+	walk := newWalk(src, map[pack.ID]bool{})
+	err = walk.versions(ctx, "", func(v version, err error) error {
+		if err != nil {
+			return err
+		}
+		return allMaps(ctx, walk, v, func(id pack.ID) error {
+			b, err := src.ProvedRecord(ctx, id)
+			if err != nil {
+				return err
+			}
+			rec, err := pack.CheckStored(b)
+			if err != nil {
+				return err
+			}
+			maps++
+			_, err = ses.Put(ctx, []pack.Record{rec})
+			return err
+		})
+	})
+	if err = errors.Join(err, ses.Close(), dst.Sync(ctx)); err != nil || maps == 0 {
+		t.Fatal(maps, err)
+	}
+	mustReplicate(t, src, dst, ReplicateOptions{}, "onto maps")
+	w.whole(t, dst, "replica that had the maps")
+}
+
+// TestReplicateMendsTheReplica: what the replica knows to have lost travels
+// again, also for versions that it has.
+func TestReplicateMendsTheReplica(t *testing.T) {
+	w := newWorld(t)
+	a, b := vfs.NewMem(), vfs.NewMem()
+	w.put(t, a)
+	src := openWorld(t, a)
+	defer src.Close()
+	newReplica(t, b, src)
+	dst := openWorld(t, b)
+	mustReplicate(t, src, dst, ReplicateOptions{}, "first")
+	if err := dst.Close(); err != nil {
+		t.Fatal(err)
+	}
+	removePacks(t, b, 2)
+	dst = openWorld(t, b)
+	defer dst.Close()
+	if rep := mustScrub(t, dst, Options{}, "damaged replica"); !rep.Left.Exists() {
+		t.Fatal("the lost packs were not found")
+	}
+	rep := mustReplicate(t, src, dst, ReplicateOptions{}, "again")
+	if rep.Chunks == 0 || rep.Copied != 0 {
+		t.Fatalf("again: %+v", rep)
+	}
+	mustScrub(t, dst, Options{Repair: true}, "mended replica")
+	w.whole(t, dst, "mended replica")
+	if rep := mustReplicate(t, src, dst, ReplicateOptions{}, "at last"); rep.Chunks != 0 || rep.There != len(w.versions) {
+		t.Fatalf("at last: %+v", rep)
+	}
+}
+
+// TestReplicateDamagedSource: a version with damage is named and not copied;
+// the others are.
+func TestReplicateDamagedSource(t *testing.T) {
+	w := newWorld(t)
+	a, b := vfs.NewMem(), vfs.NewMem()
+	w.put(t, a)
+	s := openWorld(t, a)
+	newReplica(t, b, s)
+	hurtData(t, s, a, "other")
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	src, dst := openWorld(t, a), openWorld(t, b)
+	defer src.Close()
+	defer dst.Close()
+	rep := mustReplicate(t, src, dst, ReplicateOptions{}, "damaged source")
+	if rep.Damaged == 0 || rep.Copied+rep.Damaged != len(w.versions) || rep.Copied == 0 {
+		t.Fatalf("damaged source: %+v", rep)
+	}
+	for _, v := range rep.Versions {
+		_, err := catalog.Get(context.Background(), dst, v.VM, v.Version)
+		if there := err == nil; there != (v.State == VersionCopied) {
+			t.Fatalf("%s@%s is %s, and there: %v", v.VM, v.Version, v.State, there)
+		}
+		if v.State == VersionDamaged && !strings.Contains(v.Text, "chunk ") {
+			t.Fatalf("the damage is called %q", v.Text)
+		}
+	}
+}
