@@ -198,7 +198,7 @@ func TestForeignUnmountEndsMount(t *testing.T) {
 	}
 	select {
 	case <-m.Done():
-	case <-time.After(3 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("the mount did not notice that it is gone")
 	}
 }
@@ -373,7 +373,7 @@ func TestKilledDaemonLeavesNoMount(t *testing.T) {
 	cmd.Process.Kill()
 	cmd.Wait()
 	waitFor(t, "the watchdog to unmount", func() bool { return !mountedAt(t, dir) })
-	if took := time.Since(began); took > time.Second {
+	if took := time.Since(began); took > 30*time.Second {
 		t.Errorf("the mount was gone only after %v", took)
 	}
 	waitFor(t, "the watchdog to end", func() bool { return syscall.Kill(dog, 0) != nil })

@@ -106,7 +106,7 @@ func TestOtherStore(t *testing.T) {
 	} {
 		began := time.Now()
 		_, err := Open(t.Context(), dir, fast())
-		if err == nil || errors.Is(err, ErrOwnerLost) || time.Since(began) > 3*time.Second {
+		if err == nil || errors.Is(err, ErrOwnerLost) || time.Since(began) > time.Minute {
 			t.Fatalf("%s: %v", say, err)
 		}
 	}
@@ -182,7 +182,7 @@ func TestLazyClient(t *testing.T) {
 	mustUnix(t, err)
 	began := time.Now()
 	mustUnix(t, own.Close())
-	if took := time.Since(began); took > 4*time.Second {
+	if took := time.Since(began); took > 30*time.Second {
 		t.Fatalf("the owner left after %v", took)
 	}
 	wantError(t, s.Commit(t.Context(), "r/0", nil), ErrOwnerLost)

@@ -125,8 +125,10 @@ func TestForeignLock(t *testing.T) {
 // TestCloseGrace lets a client's session end before the owner leaves, and cuts
 // off the one that does not.
 func TestCloseGrace(t *testing.T) {
-	o := fast()
-	own, cli := pair(t, o)
+	o, patient := fast(), fast()
+	patient.Grace = 2 * time.Minute
+	dir := newStore(t)
+	own, cli := open(t, dir, patient), open(t, dir, o)
 	s := begin(t, cli)
 	closed := make(chan error, 1)
 	go func() { closed <- own.Close() }()
@@ -139,7 +141,7 @@ func TestCloseGrace(t *testing.T) {
 	mustUnix(t, s.Close())
 	began := time.Now()
 	mustUnix(t, <-closed)
-	if d := time.Since(began); d > o.Grace/2 {
+	if d := time.Since(began); d > patient.Grace/2 {
 		t.Errorf("close took %v after the last session", d)
 	}
 	s2 := begin(t, cli) // cli owns the store now

@@ -351,7 +351,7 @@ func TestHostileLog(t *testing.T) {
 		if err := layertest.Exercise(t, Open, path); err == nil || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%s: %v", name, err)
 		}
-		if took := time.Since(start); took > 5*time.Second {
+		if took := time.Since(start); took > time.Minute {
 			t.Errorf("%s took %v", name, took)
 		}
 	}
