@@ -16,8 +16,8 @@
 //
 // # What the kernel may keep
 //
-//	version directories and what is in them   a day, pages without limit: they are immutable
-//	VM directories, latest                    a second: a VM's newest version may change
+//	what is in version directories            a day, pages without limit: it is immutable
+//	VM directories, latest, version names     a second: a version may come or be forgotten
 //	names that do not exist                   nothing: they may appear
 //
 // # Inodes

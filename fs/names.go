@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -141,4 +142,17 @@ func escapeAll(name string) string {
 		i += n
 	}
 	return string(b)
+}
+
+// idSeconds is the part of a version id that is its time to the second; up to
+// three more bytes tell versions of the same second apart.
+const idSeconds = "2006-01-02T15-04-05Z"
+
+// timeOf returns the time that an id names.
+func timeOf(id string) time.Time {
+	t, err := time.Parse(idSeconds, id[:min(len(id), len(idSeconds))])
+	if err != nil {
+		return time.Unix(0, 0)
+	}
+	return t
 }

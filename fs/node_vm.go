@@ -38,7 +38,7 @@ func (n *vmNode) latest() string {
 // refresh looks for the newest version.
 func (n *vmNode) refresh(ctx context.Context) error {
 	return patiently(ctx, func(ctx context.Context) error {
-		id, err := newest(ctx, n.t.store, n.vm, n.latest())
+		id, err := catalog.Newest(ctx, n.t.store, n.vm, n.latest())
 		if err != nil {
 			return err
 		}
@@ -83,7 +83,8 @@ func (n *vmNode) Lookup(ctx context.Context, name string, out *fuse.EntryOut) (*
 		return nil, n.t.errno(ctx, place{op: "look up", vm: n.vm, version: name}, err)
 	}
 	n.t.fill(&out.Attr, dirMode, 0, 0, v.Time)
-	keep(out, forLong)
+	out.SetEntryTimeout(forNow) // it may be forgotten
+	out.SetAttrTimeout(forLong)
 	id := n.t.identify("version", n.vm, v.ID)
 	id.Mode, id.Gen = syscall.S_IFDIR, binary.LittleEndian.Uint64(v.UUID[:])
 	return n.NewInode(ctx, newVersionNode(n.t, v), id), 0

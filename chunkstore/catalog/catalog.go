@@ -17,6 +17,11 @@ const maxPerSecond = 99
 var (
 	ErrNoVM      = errors.New("no such VM")
 	ErrNoVersion = errors.New("no such version")
+	// ErrForgotten says that a version is there and forgotten; it is an
+	// ErrNoVersion, too.
+	ErrForgotten = fmt.Errorf("%w: it is forgotten", ErrNoVersion)
+
+	errAllForgotten = fmt.Errorf("%w: all its versions are forgotten", ErrNoVM)
 )
 
 // Committer makes a root visible; chunkstore.Session is one.
@@ -47,7 +52,7 @@ func Commit(ctx context.Context, c Committer, v *Version) error {
 	return fmt.Errorf("commit version of %q: there are %d versions of %v already; give another time with --at", v.VM, maxPerSecond, v.Time)
 }
 
-// Get returns one version.
+// Get returns one version that is not forgotten.
 func Get(ctx context.Context, r chunkstore.Roots, vm, id string) (*Version, error) {
 	body, err := r.Root(ctx, rootName(vm, id))
 	if errors.Is(err, chunkstore.ErrNotFound) {
@@ -55,6 +60,13 @@ func Get(ctx context.Context, r chunkstore.Roots, vm, id string) (*Version, erro
 	}
 	if err != nil {
 		return nil, fmt.Errorf("version %s of VM %q: %w", id, vm, err)
+	}
+	m, err := loadMarks(ctx, r, vm)
+	if err != nil {
+		return nil, err
+	}
+	if m.hides(id, body) {
+		return nil, fmt.Errorf("version %s of VM %q: %w", id, vm, ErrForgotten)
 	}
 	return decodeAs(body, vm, id)
 }
@@ -71,9 +83,33 @@ func decodeAs(body []byte, vm, id string) (*Version, error) {
 	return v, nil
 }
 
-// VMs returns the names of all VMs, sorted bytewise. It costs one look-up a VM,
-// however many versions there are.
+// VMs returns the names of all VMs that have a version which is not forgotten,
+// sorted bytewise. It costs two look-ups a VM, however many versions there are.
 func VMs(ctx context.Context, r chunkstore.Roots) ([]string, error) {
+	all, err := allVMs(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, vm := range all {
+		m, err := loadMarks(ctx, r, vm)
+		if err != nil {
+			return nil, err
+		}
+		if len(m.said) > 0 {
+			if ids, err := idsFrom(ctx, r, m, vm, "", 1); err != nil {
+				return nil, err
+			} else if len(ids) == 0 {
+				continue
+			}
+		}
+		names = append(names, vm)
+	}
+	return names, nil
+}
+
+// allVMs returns the names of all VMs that have a version, forgotten or not.
+func allVMs(ctx context.Context, r chunkstore.Roots) ([]string, error) {
 	var names []string
 	from := rootPrefix
 	for {
@@ -97,11 +133,23 @@ func VMs(ctx context.Context, r chunkstore.Roots) ([]string, error) {
 // IDs returns the ids of a VM's versions, oldest first, without reading their
 // manifests.
 func IDs(ctx context.Context, r chunkstore.Roots, vm string) ([]string, error) {
+	m, err := loadMarks(ctx, r, vm)
+	if err != nil {
+		return nil, err
+	}
+	return idsFrom(ctx, r, m, vm, "", 0)
+}
+
+// idsFrom returns the ids that are not before from, oldest first, and most of
+// them at most; 0: all.
+func idsFrom(ctx context.Context, r chunkstore.Roots, m *marks, vm, from string, most int) ([]string, error) {
 	var ids []string
 	prefix := vmPrefix(vm)
-	err := r.Roots(ctx, prefix, "", func(name string, _ []byte) bool {
-		ids = append(ids, name[len(prefix):])
-		return true
+	err := r.Roots(ctx, prefix, prefix+from, func(name string, body []byte) bool {
+		if id := name[len(prefix):]; !m.hides(id, body) {
+			ids = append(ids, id)
+		}
+		return len(ids) != most || most == 0
 	})
 	if err != nil {
 		return nil, fmt.Errorf("list versions of VM %q: %w", vm, err)
@@ -112,13 +160,28 @@ func IDs(ctx context.Context, r chunkstore.Roots, vm string) ([]string, error) {
 // Versions calls fn with each version of a VM, oldest first. A version whose
 // manifest is damaged comes with its error and its name only.
 func Versions(ctx context.Context, r chunkstore.Roots, vm string, fn func(*Version, error)) error {
-	prefix := vmPrefix(vm)
-	err := r.Roots(ctx, prefix, "", func(name string, body []byte) bool {
-		v, err := decodeAs(body, vm, name[len(prefix):])
-		if err != nil {
-			v = &Version{VM: vm, ID: name[len(prefix):]}
+	return Marked(ctx, r, vm, func(v *Version, m Mark, err error) {
+		if !m.Has(Forgotten) {
+			fn(v, err)
 		}
-		fn(v, err)
+	})
+}
+
+// Marked calls fn with each version of a VM and what was said of it, the
+// forgotten ones among them, oldest first. fn is as for Versions.
+func Marked(ctx context.Context, r chunkstore.Roots, vm string, fn func(*Version, Mark, error)) error {
+	m, err := loadMarks(ctx, r, vm)
+	if err != nil {
+		return err
+	}
+	prefix := vmPrefix(vm)
+	err = r.Roots(ctx, prefix, "", func(name string, body []byte) bool {
+		id := name[len(prefix):]
+		v, err := decodeAs(body, vm, id)
+		if err != nil {
+			v = &Version{VM: vm, ID: id}
+		}
+		fn(v, m.of(id, body), err)
 		return true
 	})
 	if err != nil {
@@ -129,25 +192,28 @@ func Versions(ctx context.Context, r chunkstore.Roots, vm string, fn func(*Versi
 
 // Latest returns a VM's newest version.
 func Latest(ctx context.Context, r chunkstore.Roots, vm string) (*Version, error) {
-	return newestUpTo(ctx, r, vm, time.Time{})
+	id, err := Newest(ctx, r, vm, "")
+	if err != nil {
+		return nil, err
+	}
+	return Get(ctx, r, vm, id)
 }
 
-// newestUpTo returns the newest version at or before t; the zero time means the
-// newest of all.
+// newestUpTo returns the newest version at or before t.
 func newestUpTo(ctx context.Context, r chunkstore.Roots, vm string, t time.Time) (*Version, error) {
 	ids, err := IDs(ctx, r, vm)
 	if err != nil {
 		return nil, err
 	}
 	if len(ids) == 0 {
-		return nil, fmt.Errorf("VM %q: %w", vm, ErrNoVM)
+		return nil, noVersions(ctx, r, vm)
 	}
 	for i := len(ids) - 1; i >= 0; i-- {
 		at, err := idTime(ids[i])
 		if err != nil {
 			return nil, fmt.Errorf("VM %q: %w", vm, err)
 		}
-		if t.IsZero() || !at.After(t) {
+		if !at.After(t) {
 			return Get(ctx, r, vm, ids[i])
 		}
 	}
@@ -172,7 +238,7 @@ func Resolve(ctx context.Context, r chunkstore.Roots, ref string) (*Version, err
 	}
 	if _, err := idTime(want); err == nil {
 		v, err := Get(ctx, r, vm, want)
-		if !errors.Is(err, ErrNoVersion) {
+		if !errors.Is(err, ErrNoVersion) || errors.Is(err, ErrForgotten) {
 			return v, err
 		}
 	}
