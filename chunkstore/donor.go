@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -80,35 +81,46 @@ func (d *restingDonor) ask(ctx context.Context, id ID) ([]byte, error) {
 	if rest > 0 {
 		return nil, errors.New("it did not answer a moment ago")
 	}
+	recs, err := AskDonor(ctx, d.Donor, []ID{id}, donorWait)
+	if err != nil {
+		if ctx.Err() == nil {
+			d.mu.Lock()
+			d.until = time.Now().Add(donorRest)
+			d.mu.Unlock()
+		}
+		return nil, err
+	}
+	if recs[0] == nil {
+		return nil, ErrNotFound
+	}
+	return recs[0], nil
+}
+
+// AskDonor asks a donor for some chunks and waits at most so long, also for one
+// that does not look at its context.
+func AskDonor(ctx context.Context, d Donor, ids []ID, most time.Duration) ([][]byte, error) {
 	type answer struct {
 		recs [][]byte
 		err  error
 	}
-	soon, cancel := context.WithTimeout(ctx, donorWait)
+	soon, cancel := context.WithTimeout(ctx, most)
 	defer cancel()
 	got := make(chan answer, 1)
+	ids = slices.Clone(ids) // who does not look may still be at it when the caller goes on
 	go func() {
-		recs, err := d.OwnRecords(soon, []ID{id})
+		recs, err := d.OwnRecords(soon, ids)
 		got <- answer{recs, err}
 	}()
 	var a answer
 	select {
 	case a = <-got:
 	case <-soon.Done():
-		a.err = soon.Err()
+		a.err = fmt.Errorf("no answer within %v: %w", most, soon.Err())
 	}
-	if a.err != nil {
-		if ctx.Err() == nil {
-			d.mu.Lock()
-			d.until = time.Now().Add(donorRest)
-			d.mu.Unlock()
-		}
-		return nil, a.err
+	if a.err == nil && len(a.recs) != len(ids) {
+		a.err = fmt.Errorf("%d answers to %d questions", len(a.recs), len(ids))
 	}
-	if len(a.recs) != 1 || a.recs[0] == nil {
-		return nil, ErrNotFound
-	}
-	return a.recs[0], nil
+	return a.recs, a.err
 }
 
 // fromDonors brings a chunk from the first donor that has it. The error says
@@ -136,6 +148,13 @@ func (s *Store) fromDonors(ctx context.Context, id ID, buf []byte) (rec, plain [
 }
 
 var errNoDonors = errors.New("there is no replica")
+
+// Prove tells whether a record is what a donor may give for a chunk, and its
+// plain length.
+func (s *Store) Prove(id ID, rec []byte) (plainLen int, err error) {
+	plain, err := s.provedRecord(nil, rec, id)
+	return len(plain), err
+}
 
 // provedRecord decodes what a donor gave and proves it: one whole record with a
 // good sum, of a kind that a donor may give, whose bytes have the id.

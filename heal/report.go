@@ -81,6 +81,8 @@ type Report struct {
 	Entries      int          `json:"entries_fixed"` // index entries set right
 	Copies       int          `json:"copies"`        // chunks that another pack still had
 	Roots        int          `json:"roots"`         // records of versions stored anew
+	Donors       []DonorView  `json:"donors"`        // replicas and live sources that were asked
+	Donated      int          `json:"donated"`       // chunks that they brought back
 
 	Left HurtReport `json:"left"` // damage after the scrub
 }

@@ -28,6 +28,7 @@ type Options struct {
 	Rate      int64         // bytes a second; 0: no limit
 	Repair    bool          // mend what can be mended
 	DryRun    bool          // with Repair: only say what would be done
+	From      []LiveSource  // with Repair: where lost chunks may still be
 	Progress  *Progress     `json:"-"` // nil: not told
 	Log       *slog.Logger  `json:"-"`
 }
@@ -98,6 +99,9 @@ func (s *scrub) run(ctx context.Context) error {
 		return err
 	}
 	if err := s.rescue(ctx); err != nil {
+		return err
+	}
+	if err := s.donate(ctx); err != nil {
 		return err
 	}
 	if err := s.lookAgain(ctx); err != nil {
@@ -270,7 +274,7 @@ func (s *scrub) rescue(ctx context.Context) error {
 // lookAgain proves the packs again whose lost chunks may have come back from
 // elsewhere meanwhile: then nothing is lost with them, and they are replaced.
 func (s *scrub) lookAgain(ctx context.Context) error {
-	if !s.opts.Repair || s.opts.DryRun || s.report.Copies+s.report.Roots == 0 {
+	if !s.opts.Repair || s.opts.DryRun || s.report.Copies+s.report.Roots+s.report.Donated == 0 {
 		return nil
 	}
 	for _, t := range s.hurt {
