@@ -6,7 +6,8 @@
 //	MNT/<vm>/<id>/version.json        the manifest, readable
 //	MNT/<vm>/<id>/<disk>.raw ...      one file for each format that can hold the disk
 //	MNT/<vm>/<id>/files/volumes.json  what lies inside the disks
-//	MNT/<vm>/<id>/files/<disk>/<volume>/...   the guest's own files
+//	MNT/<vm>/<id>/files/root/...      the guest's own files, as it sees them
+//	MNT/<vm>/<id>/files/<disk>/<volume>/...   those of one volume
 //
 // The tree is a view of the catalog. Nothing of it is loaded at mount: a node
 // is made when the kernel looks its name up, and forgotten when the kernel
@@ -39,10 +40,11 @@
 //
 // # The guest's files
 //
-// Somebody who looks into files/ has the version's disks looked into (package
-// volume), and somebody who looks into a volume has it opened (packages ext4,
-// xfs): its journal is replayed in memory. Nodes hold numbers only; the dozen
-// filesystems used last stay open. Modes, owners, times, links, holes and
+// Somebody who looks into files/ has the version's disks looked into, and
+// somebody who looks into a volume has it opened, its journal replayed in memory
+// (package files). Nodes hold numbers only; the dozen filesystems used last stay
+// open. A volume by itself and the same volume in files/root are different
+// inodes: the kernel wants each directory in one place. Modes, owners, times, links, holes and
 // extended attributes are the guest's. The kernel does not check permissions
 // (there is no default_permissions): whoever may enter the mount may read.
 //

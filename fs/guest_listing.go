@@ -8,7 +8,7 @@ import (
 	fusefs "github.com/hanwen/go-fuse/v2/fs"
 	"github.com/hanwen/go-fuse/v2/fuse"
 
-	"holdfast/fs/guest"
+	"holdfast/fs/files"
 )
 
 // listingBatch is how many entries of a guest's directory are fetched at a time.
@@ -18,7 +18,7 @@ const listingBatch = 256
 // never a whole directory. go-fuse calls it for one request at a time.
 type guestListing struct {
 	n      *guestNode
-	batch  []guest.Entry
+	batch  []files.Entry
 	cookie uint64 // of the last entry of the batch
 	done   bool   // nothing comes behind the batch
 	next   uint64 // number of the next entry, from 0; "." and ".." are the first
@@ -42,18 +42,18 @@ func (l *guestListing) Readdirent(ctx context.Context) (*fuse.DirEntry, syscall.
 	}
 	l.next++
 	mode := guestModes[e.Type]
-	return &fuse.DirEntry{Name: e.Name, Mode: mode, Ino: l.n.g.identify(e.Node, mode).Ino, Off: l.next}, 0
+	return &fuse.DirEntry{Name: e.Name, Mode: mode, Ino: l.n.g.identify(e.Place, mode).Ino, Off: l.next}, 0
 }
 
 // entry returns the next entry of the guest's directory.
-func (l *guestListing) entry(ctx context.Context) (guest.Entry, bool, syscall.Errno) {
+func (l *guestListing) entry(ctx context.Context) (files.Entry, bool, syscall.Errno) {
 	if len(l.batch) == 0 && !l.done {
 		if errno := l.fetch(ctx); errno != 0 {
-			return guest.Entry{}, false, errno
+			return files.Entry{}, false, errno
 		}
 	}
 	if len(l.batch) == 0 {
-		return guest.Entry{}, false, 0
+		return files.Entry{}, false, 0
 	}
 	e := l.batch[0]
 	l.batch = l.batch[1:]
@@ -61,9 +61,9 @@ func (l *guestListing) entry(ctx context.Context) (guest.Entry, bool, syscall.Er
 }
 
 func (l *guestListing) fetch(ctx context.Context) syscall.Errno {
-	return l.n.with(ctx, "list a directory", func(ctx context.Context, fs guest.Filesystem) error {
+	return l.n.try(ctx, "list a directory", func(ctx context.Context) error {
 		l.batch, l.done = l.batch[:0], true
-		err := fs.ReadDir(ctx, l.n.n, l.cookie, func(e guest.Entry) bool {
+		err := l.n.g.space.ReadDir(ctx, l.n.at, l.cookie, func(e files.Entry) bool {
 			l.batch = append(l.batch, e)
 			if len(l.batch) < listingBatch {
 				return true

@@ -43,8 +43,11 @@ func (n *guestNode) Listxattr(ctx context.Context, dest []byte) (uint32, syscall
 }
 
 func (n *guestNode) xattrs(ctx context.Context) (all map[string][]byte, errno syscall.Errno) {
+	if n.g.space.Volume(n.at) == nil {
+		return nil, 0 // the directory of drives
+	}
 	errno = n.with(ctx, "read extended attributes", func(ctx context.Context, fs guest.Filesystem) (err error) {
-		all, err = fs.Xattrs(ctx, n.n)
+		all, err = fs.Xattrs(ctx, n.at.Node)
 		return err
 	})
 	return all, errno

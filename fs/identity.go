@@ -18,7 +18,10 @@ import (
 //	"image"        VM name, version id, version UUID, disk name, disk UUID, format
 //	"files", "volumes.json"       VM name, version id, version UUID
 //	"files of disk"               … and the disk's name
+//	"root", "guest drives"        the same
+//	"drive"                       … and the letter
 //	"guest file"                  … the disk's name, the volume's, the file's number in it
+//	"guest file in root"          … the mount's number, the file's number in its volume
 //
 // A directory's listing tells inode numbers too, so the number of a version's
 // directory comes from its name alone and its manifest need not be read.

@@ -29,9 +29,13 @@ type Options struct {
 	AllowOther   bool         // other users may read the tree too
 	Log          *slog.Logger // nil: nothing is logged
 	ReadAheadKiB int          // of the kernel for buffered reads, if root; 0: 2048
+	Owner        *Owner       // of all guests' files; nil: as the guest has it
 	NoPush       bool         // put nothing into the page cache unasked
 	Name         string       // the mount's source as mount(8) shows it; "": holdfast:<store id>, by which FindMount finds it
 }
+
+// Owner is a user and a group.
+type Owner struct{ UID, GID uint32 }
 
 // Mounted is a mounted store. Its methods are safe for concurrent use.
 type Mounted struct {

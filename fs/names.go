@@ -47,6 +47,7 @@ const (
 	versionName = "version.json"
 	filesName   = "files"
 	volumesName = "volumes.json"
+	rootName    = "root" // of the guest's namespace
 )
 
 var ownNames = []string{readmeName, latestName, versionName, filesName, volumesName}
@@ -95,6 +96,18 @@ func Unescape(file string) (string, error) {
 	}
 	return "", fmt.Errorf("file name %q: %w", file, errNotEscaped)
 }
+
+// DiskDir is the name of a disk's directory in files/: Escape's, but that of the
+// guest's namespace is taken there.
+func DiskDir(disk string) string {
+	if disk == rootName {
+		return "%72oot"
+	}
+	return Escape(disk)
+}
+
+// VolumeDir is where a volume's files lie below files/.
+func VolumeDir(disk, volume string) string { return DiskDir(disk) + "/" + Escape(volume) }
 
 // escapeTo escapes and shortens to at most limit bytes.
 func escapeTo(name string, limit int) string {

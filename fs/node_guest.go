@@ -11,22 +11,33 @@ import (
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
 
+	"holdfast/chunkstore/catalog"
+	"holdfast/fs/files"
 	"holdfast/fs/guest"
 )
 
+// guestTree is a tree of a guest's files: a volume, or the guest's namespace.
+type guestTree struct {
+	t     *tree
+	v     *catalog.Version
+	space *files.Space
+	name  string // rootName, or "" for a volume by itself
+}
+
 // guestNode is a file of a guest: a directory, a file, a link or what else there
-// is. It holds its number only; the filesystem may be closed and opened again
+// is. It holds its numbers only; the filesystem may be closed and opened again
 // between two requests.
 type guestNode struct {
 	node
-	g *guestVolume
-	n guest.Node
+	g  *guestTree
+	at files.Place
 }
 
 var (
 	_ fusefs.NodeLookuper       = (*guestNode)(nil)
 	_ fusefs.NodeOpendirHandler = (*guestNode)(nil)
 	_ fusefs.NodeGetattrer      = (*guestNode)(nil)
+	_ fusefs.NodeAccesser       = (*guestNode)(nil)
 	_ fusefs.NodeReadlinker     = (*guestNode)(nil)
 	_ fusefs.NodeOpener         = (*guestNode)(nil)
 	_ fusefs.NodeReader         = (*guestNode)(nil)
@@ -41,49 +52,85 @@ var guestModes = map[guest.Type]uint32{
 	guest.CharDevice: syscall.S_IFCHR, guest.BlockDevice: syscall.S_IFBLK, guest.FIFO: syscall.S_IFIFO, guest.Socket: syscall.S_IFSOCK,
 }
 
-// identify names a file of the volume for the kernel. Names of the same file (hard
-// links) have the same.
-func (g *guestVolume) identify(n guest.Node, mode uint32) fusefs.StableAttr {
-	number := binary.LittleEndian.AppendUint64(nil, uint64(n))
-	return g.t.identifyIn(g.v, mode, "guest file", g.disk, g.vol.Name, string(number))
+// identify names a file of the tree for the kernel. Names of the same file (hard
+// links) have the same. A volume in the namespace is not the volume by itself:
+// a directory must have one place only.
+func (g *guestTree) identify(p files.Place, mode uint32) fusefs.StableAttr {
+	vol := g.space.Volume(p)
+	if vol == nil {
+		return g.t.identifyIn(g.v, mode, "guest drives")
+	}
+	number := binary.LittleEndian.AppendUint64(nil, uint64(p.Node))
+	if g.name == "" {
+		return g.t.identifyIn(g.v, mode, "guest file", vol.Disk(), vol.Name, string(number))
+	}
+	mount := binary.LittleEndian.AppendUint64(nil, uint64(p.Mount))
+	return g.t.identifyIn(g.v, mode, "guest file in "+g.name, string(mount), string(number))
 }
 
-// enterGuest answers a look-up that found n.
-func enterGuest(ctx context.Context, parent *fusefs.Inode, g *guestVolume, fs guest.Filesystem, n guest.Node, out *fuse.EntryOut) (*fusefs.Inode, error) {
-	a, err := fs.Stat(ctx, n)
+// enter answers a look-up that found p.
+func (g *guestTree) enter(ctx context.Context, parent *fusefs.Inode, p files.Place, out *fuse.EntryOut) (*fusefs.Inode, error) {
+	a, err := g.space.Stat(ctx, p)
 	if err != nil {
 		return nil, err
 	}
-	fillGuest(&out.Attr, a)
-	return parent.NewInode(ctx, &guestNode{node: node{t: g.t}, g: g, n: n}, g.identify(n, out.Attr.Mode)), nil
+	g.fill(&out.Attr, p, a)
+	return parent.NewInode(ctx, &guestNode{node: node{t: g.t}, g: g, at: p}, g.identify(p, out.Attr.Mode)), nil
 }
 
-func fillGuest(out *fuse.Attr, a guest.Attr) {
+func (g *guestTree) fill(out *fuse.Attr, p files.Place, a guest.Attr) {
+	if g.space.Volume(p) == nil { // the directory of drives, which is ours
+		g.t.fill(out, dirMode, 0, 0, g.v.Time)
+		return
+	}
 	out.Mode = guestModes[a.Type] | uint32(a.Perm)
 	out.Size, out.Blocks, out.Blksize = uint64(a.Size), uint64(a.Allocated+511)/512, 4096
 	out.Nlink, out.Uid, out.Gid, out.Rdev = a.Links, a.UID, a.GID, uint32(a.Rdev)
+	if o := g.t.owner; o != nil {
+		out.Uid, out.Gid = o.UID, o.GID
+	}
 	out.SetTimes(&a.Atime, &a.Mtime, &a.Ctime)
+}
+
+func (g *guestTree) place(op string, p files.Place) place {
+	if v := g.space.Volume(p); v != nil {
+		op += " in volume " + v.Name
+	}
+	return place{op: op, vm: g.v.VM, version: g.v.ID}
+}
+
+// try runs op, and tells the kernel of its error.
+func (n *guestNode) try(ctx context.Context, what string, op func(ctx context.Context) error) syscall.Errno {
+	return n.t.errno(ctx, n.g.place(what, n.at), patiently(ctx, op))
 }
 
 // with runs op with the volume's filesystem.
 func (n *guestNode) with(ctx context.Context, what string, op func(ctx context.Context, fs guest.Filesystem) error) syscall.Errno {
-	err := patiently(ctx, func(ctx context.Context) error {
-		fs, err := n.g.open(ctx)
+	return n.try(ctx, what, func(ctx context.Context) error {
+		fs, err := n.g.space.Open(ctx, n.at)
 		if err != nil {
 			return err
 		}
 		return op(ctx, fs)
 	})
-	return n.t.errno(ctx, n.g.place(what), err)
+}
+
+// Access implements fusefs.NodeAccesser. Whoever may enter the mount may read;
+// without this go-fuse would refuse by the guest's modes what reading allows.
+func (n *guestNode) Access(_ context.Context, mask uint32) syscall.Errno {
+	if mask&unix.W_OK != 0 {
+		return syscall.EROFS
+	}
+	return 0
 }
 
 // Getattr implements fusefs.NodeGetattrer.
 func (n *guestNode) Getattr(ctx context.Context, _ fusefs.FileHandle, out *fuse.AttrOut) syscall.Errno {
 	n.t.count.getattrs.Add(1)
-	return n.with(ctx, "stat", func(ctx context.Context, fs guest.Filesystem) error {
-		a, err := fs.Stat(ctx, n.n)
+	return n.try(ctx, "stat", func(ctx context.Context) error {
+		a, err := n.g.space.Stat(ctx, n.at)
 		if err == nil {
-			fillGuest(&out.Attr, a)
+			n.g.fill(&out.Attr, n.at, a)
 			out.SetTimeout(forLong)
 		}
 		return err
@@ -93,10 +140,10 @@ func (n *guestNode) Getattr(ctx context.Context, _ fusefs.FileHandle, out *fuse.
 // Lookup implements fusefs.NodeLookuper.
 func (n *guestNode) Lookup(ctx context.Context, name string, out *fuse.EntryOut) (ch *fusefs.Inode, errno syscall.Errno) {
 	n.t.count.lookups.Add(1)
-	errno = n.with(ctx, "look up a name", func(ctx context.Context, fs guest.Filesystem) error {
-		found, err := fs.Lookup(ctx, n.n, name)
+	errno = n.try(ctx, "look up a name", func(ctx context.Context) error {
+		found, err := n.g.space.Lookup(ctx, n.at, name)
 		if err == nil {
-			ch, err = enterGuest(ctx, &n.Inode, n.g, fs, found, out)
+			ch, err = n.g.enter(ctx, &n.Inode, found, out)
 		}
 		return err
 	})
@@ -115,7 +162,7 @@ func (n *guestNode) OpendirHandle(context.Context, uint32) (fusefs.FileHandle, u
 // Readlink implements fusefs.NodeReadlinker.
 func (n *guestNode) Readlink(ctx context.Context) (target []byte, errno syscall.Errno) {
 	errno = n.with(ctx, "read a link", func(ctx context.Context, fs guest.Filesystem) error {
-		s, err := fs.Readlink(ctx, n.n)
+		s, err := fs.Readlink(ctx, n.at.Node)
 		target = []byte(s)
 		return err
 	})
@@ -136,7 +183,7 @@ func (n *guestNode) Read(ctx context.Context, _ fusefs.FileHandle, dest []byte, 
 	n.t.count.reads.Add(1)
 	var got int
 	errno := n.with(ctx, "read a file", func(ctx context.Context, fs guest.Filesystem) (err error) {
-		got, err = fs.ReadAt(ctx, n.n, dest, off)
+		got, err = fs.ReadAt(ctx, n.at.Node, dest, off)
 		if errors.Is(err, io.EOF) {
 			err = nil
 		}
@@ -158,11 +205,11 @@ func (n *guestNode) Lseek(ctx context.Context, _ fusefs.FileHandle, off uint64, 
 	}
 	at, found := int64(0), false
 	errno := n.with(ctx, opSeek, func(ctx context.Context, fs guest.Filesystem) error {
-		a, err := fs.Stat(ctx, n.n)
+		a, err := fs.Stat(ctx, n.at.Node)
 		if err != nil || off >= uint64(a.Size) {
 			return err
 		}
-		at, found, err = seekGuest(ctx, fs, n.n, a.Size, int64(off), whence == unix.SEEK_DATA)
+		at, found, err = seekGuest(ctx, fs, n.at.Node, a.Size, int64(off), whence == unix.SEEK_DATA)
 		return err
 	})
 	if errno == 0 && !found {

@@ -10,7 +10,8 @@ const readme = `This is a holdfast mount: every version of every virtual disk as
                    .vhd      read them. A format that can't hold the disk
                    .vhdx     (VHD above 2040 GiB) is absent.
                    .vmdk
-  <vm>/<time>/files/<disk>/<volume>/...   the guest's own files (ext2, ext3,
+  <vm>/<time>/files/root/...              the guest's own files, as it sees them
+  <vm>/<time>/files/<disk>/<volume>/...   those of one volume (ext2, ext3,
                              ext4 and XFS, on partitions, LVM and md RAID)
   <vm>/<time>/files/volumes.json          every volume that was found
 
@@ -20,7 +21,7 @@ hash on the way. New versions appear by themselves.
 
 Copy a disk out:        cp --sparse=always web/latest/vda.raw /var/tmp/
 Convert it:             qemu-img convert web/latest/vda.qcow2 -O raw out.raw
-Copy a file out:        cp -a web/latest/files/vda/p1/etc/fstab /tmp/
+Copy a file out:        cp -a web/latest/files/root/etc/fstab /tmp/
 Run it, store untouched: qemu-img create -f qcow2 -F qcow2 \
                            -b $PWD/web/latest/vda.qcow2 overlay.qcow2
 

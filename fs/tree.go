@@ -16,6 +16,7 @@ import (
 	"holdfast/chunkstore"
 	"holdfast/chunkstore/cache"
 	"holdfast/chunkstore/disk"
+	"holdfast/fs/files"
 )
 
 // How long the kernel may keep a name and its attributes.
@@ -40,7 +41,8 @@ type tree struct {
 	closing  atomic.Bool // no new opens
 	count    counters
 	space    space
-	volumes  openVolumes
+	files    *files.Opener
+	owner    *Owner // nil: guests' files keep their owners
 }
 
 func newTree(store chunkstore.API, opts Options) (*tree, error) {
@@ -50,8 +52,9 @@ func newTree(store chunkstore.API, opts Options) (*tree, error) {
 	}
 	t := &tree{
 		store: store, chunks: chunks, maps: disk.NewMaps(store, 0), log: opts.Log, identify: identify,
-		uid: uint32(os.Getuid()), gid: uint32(os.Getgid()), mounted: time.Now(),
+		uid: uint32(os.Getuid()), gid: uint32(os.Getgid()), mounted: time.Now(), owner: opts.Owner,
 	}
+	t.files = files.New(t.chunks, t.maps)
 	if !opts.NoPush {
 		t.push = newPusher(t)
 	}

@@ -138,11 +138,11 @@ func (s *syncBuffer) String() string {
 	return s.b.String()
 }
 
-// mount mounts the store and waits until the tree answers.
-func (p *program) mount() *serving {
+// mount mounts the store with these options and waits until the tree answers.
+func (p *program) mount(options ...string) *serving {
 	p.Helper()
 	mnt := p.TempDir()
-	s := &serving{T: p.T, cmd: p.command("mount", mnt), mnt: mnt, log: new(syncBuffer), done: make(chan error, 1)}
+	s := &serving{T: p.T, cmd: p.command(append([]string{"mount", mnt}, options...)...), mnt: mnt, log: new(syncBuffer), done: make(chan error, 1)}
 	s.cmd.Stdout, s.cmd.Stderr = s.log, s.log
 	if err := s.cmd.Start(); err != nil {
 		p.Fatal(err)

@@ -65,6 +65,9 @@ func backgroundCommand(opts mountOptions, ready *os.File) (*exec.Cmd, error) {
 	if opts.AllowOther {
 		args = append(args, "--allow-other")
 	}
+	if opts.Owner != "" {
+		args = append(args, "--owner", opts.Owner)
+	}
 	if opts.LogFile != "" {
 		file, err := filepath.Abs(opts.LogFile)
 		if err != nil {

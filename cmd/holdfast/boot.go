@@ -164,7 +164,7 @@ func bootMount(h *owner.Handle, opts bootOptions, v *catalog.Version) (mnt strin
 		return "", nil, err
 	}
 	spreadThreads()
-	m, err := mountTree(h, opts.common, mnt, 0, false)
+	m, err := mountTree(h, opts.common, mnt, fs.Options{})
 	if err != nil {
 		return "", nil, errors.Join(err, os.Remove(mnt))
 	}

@@ -12,6 +12,7 @@ import (
 
 	"holdfast/chunkstore/catalog"
 	"holdfast/chunkstore/owner"
+	"holdfast/fs"
 )
 
 type mountOptions struct {
@@ -19,6 +20,7 @@ type mountOptions struct {
 	Dir        string
 	Cache      int64 // bytes; 0: the default
 	AllowOther bool
+	Owner      string // of guests' files, as the user wrote it
 	Background bool
 	LogFile    string // of a mount in the background
 	LogLevel   string
@@ -35,6 +37,8 @@ func mountCommand() *cli.Command {
    MNT/<vm>/latest -> 2026-11-21T02-00-00Z
    MNT/<vm>/2026-11-21T02-00-00Z/version.json
                                 /<disk>.raw .qcow2 .vhd .vhdx .vmdk
+                                /files/root/...             the guest's files as it sees them
+                                /files/<disk>/<volume>/...  those of one volume
 
 New versions appear by themselves. The command stays until Ctrl-C, SIGTERM or
 umount MNT; where the mount is in use it says by whom, and a second Ctrl-C detaches
@@ -53,6 +57,7 @@ qemu-img convert -O qcow2 /mnt/holdfast/web/latest/vda.qcow2 web.qcow2
 			&cli.BoolFlag{Name: "background", DisableDefaultText: true, Usage: "detach once the tree answers"},
 			&cli.BoolFlag{Name: "allow-other", DisableDefaultText: true, Usage: "let other users use the mount, as qemu under libvirt needs"},
 			&cli.StringFlag{Name: "cache", Usage: "keep up to `SIZE` of decoded chunks in memory", Value: "256MiB"},
+			&cli.StringFlag{Name: "owner", Usage: "show guests' files as those of `OWNER`: user (who mounts), NAME[:GROUP] or UID[:GID]; guest keeps theirs", Value: ownerGuest},
 			&cli.StringFlag{Name: "log-file", Usage: "with --background: append messages to `FILE`", TakesFile: true},
 		},
 		Action: func(c *cli.Context) error {
@@ -64,8 +69,11 @@ qemu-img convert -O qcow2 /mnt/holdfast/web/latest/vda.qcow2 web.qcow2
 				return withHint(usagef("mount needs one directory"), "holdfast mount /mnt/holdfast")
 			}
 			o := mountOptions{common: opts, Dir: c.Args().First(), AllowOther: c.Bool("allow-other"), Background: c.Bool("background"),
-				LogFile: c.String("log-file"), LogLevel: c.String("log-level")}
+				Owner: c.String("owner"), LogFile: c.String("log-file"), LogLevel: c.String("log-level")}
 			if o.Cache, err = parseSize("cache", c.String("cache")); err != nil {
+				return err
+			}
+			if _, err := parseOwner(o.Owner); err != nil {
 				return err
 			}
 			if o.Background && c.Bool("f") {
@@ -104,7 +112,11 @@ func runMount(ctx context.Context, opts mountOptions) error {
 	}
 	spreadThreads()
 	return withStore(ctx, opts.common, func(h *owner.Handle) error {
-		m, err := mountTree(h, opts.common, dir, opts.Cache, opts.AllowOther)
+		guests, err := parseOwner(opts.Owner)
+		if err != nil {
+			return err
+		}
+		m, err := mountTree(h, opts.common, dir, fs.Options{Cache: opts.Cache, AllowOther: opts.AllowOther, Owner: guests})
 		if err != nil {
 			return err
 		}

@@ -112,6 +112,11 @@ func applyMountOptions(opts *mountOptions, settings []string, sloppy bool) (err 
 	for _, s := range settings {
 		name, value, _ := strings.Cut(s, "=")
 		switch {
+		case name == "owner" && value != "": // without a value it is mount(8)'s
+			if _, err = parseOwner(value); err != nil {
+				return err
+			}
+			opts.Owner = value
 		case name == "", ignoredMountOptions[name], strings.HasPrefix(name, "x-"), strings.HasPrefix(name, "X-"):
 		case name == "allow_other":
 			opts.AllowOther = true

@@ -3,6 +3,10 @@ package main
 import (
 	"context"
 	"errors"
+	"os"
+	"os/user"
+	"strconv"
+	"strings"
 	"time"
 
 	"holdfast/chunkstore"
@@ -19,8 +23,45 @@ const (
 )
 
 // mountTree mounts the store on dir.
-func mountTree(h *owner.Handle, opts common, dir string, cache int64, allowOther bool) (*fs.Mounted, error) {
-	return fs.Mount(h, dir, fs.Options{Cache: cache, AllowOther: allowOther, Log: opts.Log})
+func mountTree(h *owner.Handle, opts common, dir string, how fs.Options) (*fs.Mounted, error) {
+	how.Log = opts.Log
+	return fs.Mount(h, dir, how)
+}
+
+// ownerGuest says that guests' files keep the owners that the guest knows.
+const ownerGuest = "guest"
+
+// parseOwner reads --owner; nil stands for the guest's own.
+func parseOwner(s string) (*fs.Owner, error) {
+	switch s {
+	case "", ownerGuest:
+		return nil, nil
+	case "user":
+		return &fs.Owner{UID: uint32(os.Getuid()), GID: uint32(os.Getgid())}, nil
+	}
+	bad := usagef("--owner %q: want guest, user, NAME[:GROUP] or UID[:GID]", s)
+	name, group, grouped := strings.Cut(s, ":")
+	u, err := user.Lookup(name)
+	if err != nil {
+		u, err = user.LookupId(name)
+	}
+	if err != nil {
+		u = &user.User{Uid: name, Gid: name} // a number that nobody bears here
+	}
+	if g, err := user.LookupGroup(group); grouped && err == nil {
+		u.Gid = g.Gid
+	} else if grouped {
+		u.Gid = group
+	}
+	uid, err := strconv.ParseUint(u.Uid, 10, 32)
+	if err != nil {
+		return nil, bad
+	}
+	gid, err := strconv.ParseUint(u.Gid, 10, 32)
+	if err != nil {
+		return nil, bad
+	}
+	return &fs.Owner{UID: uint32(uid), GID: uint32(gid)}, nil
 }
 
 // mountOf returns where the store is mounted, or nothing.

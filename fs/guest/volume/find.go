@@ -70,6 +70,7 @@ type place struct {
 	prefix    string // of its partitions' names
 	dev       *mapped.Device
 	part      *Partition
+	mapperID  string
 	condition mapped.Condition
 	reason    string
 }
@@ -78,7 +79,7 @@ type place struct {
 func (f *finder) add(p place) *Volume {
 	v := &Volume{Device: p.dev}
 	v.Description = Description{Name: p.name, Layer: p.layer, Size: p.dev.Size(), Used: -1, Disks: p.dev.Disks(),
-		Offset: -1, State: states[p.condition], Reason: p.reason, Partition: p.part}
+		Offset: -1, State: states[p.condition], Reason: p.reason, Partition: p.part, MapperID: p.mapperID}
 	if _, off, ok := p.dev.Solid(); ok {
 		v.Offset = off
 	}

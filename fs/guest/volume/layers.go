@@ -228,7 +228,7 @@ func (f *finder) groups() error {
 			f.note("volume group %s: %s", g.Name, n)
 		}
 		for _, lv := range g.Volumes {
-			p := place{name: mapperName(g.Name, lv.Name), layer: "lvm " + lv.Kind, dev: lv.Device, condition: lv.Condition, reason: lv.Reason}
+			p := place{name: mapperName(g.Name, lv.Name), layer: "lvm " + lv.Kind, mapperID: mapperID(g.UUID, lv.UUID), dev: lv.Device, condition: lv.Condition, reason: lv.Reason}
 			if lv.Internal && len(f.layout.Volumes) < maxVolumes {
 				v := f.add(p)
 				v.State, v.Reason = Member, "it holds other volumes"
@@ -240,6 +240,11 @@ func (f *finder) groups() error {
 		}
 	}
 	return nil
+}
+
+// mapperID is the id that device-mapper gives a logical volume.
+func mapperID(group, volume string) string {
+	return "LVM-" + strings.ReplaceAll(group+volume, "-", "")
 }
 
 // mapperName is the name that device-mapper gives a logical volume.

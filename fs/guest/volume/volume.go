@@ -41,6 +41,9 @@ type Description struct {
 	Of     []string `json:"of,omitempty"`     // names of what a member belongs to
 
 	Partition *Partition `json:"partition,omitempty"`
+	// MapperID is what device-mapper calls a logical volume, and udev's links
+	// in /dev/disk/by-id: "LVM-" and the ids of group and volume.
+	MapperID string `json:"mapper_id,omitempty"`
 }
 
 // Partition is what the table tells of one.
