@@ -5,6 +5,8 @@
 //	config.json          format version, store id, key (and a copy, config.copy.json)
 //	packs/               the packs (package media); everything lies in them
 //	index/               Pebble: where each chunk lies; can be rebuilt from the packs
+//	replicas.json        other stores of the same key, which heal this one
+//	log/heal.jsonl       what heals did (and heal.1.jsonl to heal.3.jsonl, older)
 //	quarantine/          packs that a repair has replaced; nothing reads them
 //	lock, socket         of the owner process (package owner)
 //

@@ -47,6 +47,7 @@ const (
 	VersionThere      = "there"      // the replica has it
 	VersionMended     = "mended"     // the replica has it, and had lost some of its chunks
 	VersionDiffers    = "differs"    // the replica has another version of that name
+	VersionForgotten  = "forgotten"  // the replica was told to forget it
 	VersionDamaged    = "damaged"    // it contains corrupt or missing data
 	VersionIncomplete = "incomplete" // the storage could not be read
 )
@@ -223,6 +224,14 @@ func (r *replication) compare(ctx context.Context, vm, id string) (*replicaJob, 
 	} else if err != nil {
 		return nil, err
 	}
+	mark, err := catalog.MarkOf(ctx, r.dst, vm, id, body)
+	if err != nil {
+		return nil, err
+	}
+	if mark.Has(catalog.Forgotten) {
+		r.note(ReplicatedVersion{VM: vm, Version: id, State: VersionForgotten, Text: "the replica was told to forget it; there: holdfast undelete"})
+		return nil, nil
+	}
 	there, err := r.dst.Root(ctx, name)
 	switch {
 	case errors.Is(err, chunkstore.ErrNotFound):
@@ -243,6 +252,7 @@ func (r *replication) note(v ReplicatedVersion) {
 		r.report.Copied++
 	case VersionThere, VersionMended:
 		r.report.There++
+	case VersionForgotten: // as somebody wanted
 	case VersionDamaged:
 		r.report.Damaged++
 	default:

@@ -81,3 +81,13 @@ func (m *marks) of(id string, body []byte) Mark {
 
 // hides reports whether a version is not to be shown.
 func (m *marks) hides(id string, body []byte) bool { return m.of(id, body).Has(Forgotten) }
+
+// MarkOf returns what roots say of the version that a manifest is of, whether
+// they have it or not: a replica may have forgotten a version that it is offered.
+func MarkOf(ctx context.Context, roots chunkstore.Roots, vm, id string, body []byte) (Mark, error) {
+	m, err := loadMarks(ctx, roots, vm)
+	if err != nil {
+		return 0, err
+	}
+	return m.of(id, body), nil
+}

@@ -148,6 +148,9 @@ func (h *Handle) Local() *chunkstore.Store {
 	return nil
 }
 
+// Config returns the store's configuration, its key included.
+func (h *Handle) Config() chunkstore.Config { return h.cfg }
+
 // Codec returns the store's codec: whoever puts records encodes them.
 func (h *Handle) Codec() *pack.Codec { return h.codec }
 

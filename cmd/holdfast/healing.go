@@ -120,6 +120,11 @@ func answering[In any](h *owner.Handle, do func(context.Context, *chunkstore.Sto
 
 // watchOwner shows how far the owner's scrub or validation is.
 func watchOwner(ctx context.Context, h *owner.Handle, con *console, what string) (end func()) {
+	return watchPath(ctx, h, con, what, pathProgress)
+}
+
+// watchPath is watchOwner for work of which the owner tells on another path.
+func watchPath(ctx context.Context, h *owner.Handle, con *console, what, path string) (end func()) {
 	var last progressView
 	return con.watch(gauge{
 		what: what,
@@ -127,7 +132,7 @@ func watchOwner(ctx context.Context, h *owner.Handle, con *console, what string)
 			ctx, cancel := context.WithTimeout(ctx, progressAsk)
 			defer cancel()
 			var p progressView
-			if h.Call(ctx, pathProgress, struct{}{}, &p) == nil {
+			if h.Call(ctx, path, struct{}{}, &p) == nil {
 				last = p
 			}
 			return last.Done, last.Total

@@ -24,21 +24,25 @@ func scrubCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "scrub",
 		Usage:     "prove every chunk, and mend what is damaged",
-		UsageText: "holdfast scrub [--deep] [--vm V] [--older-than AGE] [--rate R] [--repair [--dry-run]]",
+		UsageText: "holdfast scrub [--deep] [--vm V] [--older-than AGE] [--rate R]\n   holdfast scrub --repair [--dry-run] [--from-source [DISK=]PATH]",
 		Description: `Every pack is read from front to back. A quick scrub proves the stored bytes by
 their checksums, a deep one decodes every chunk and computes its id, too. Mounts
 and captures go on beside it. Each pack remembers when it was proved: with
 --older-than a scrub that was stopped goes on where it was.
 
-With --repair, packs with damage that their parity brings back are written anew and
-the old ones moved to quarantine in the store; nothing is deleted. What can't be
-brought back is named, and the next capture that brings the same content mends it.`,
+With --repair the store is proved, what would be done is shown, and then it is done.
+Packs with damage that their parity brings back are written anew and the old ones moved
+to quarantine in the store; nothing is deleted. What parity does not bring back is asked
+for from the store's replicas, and looked for in live sources where the captured disk
+still is. Every chunk from outside is hashed before it is taken. What can't be brought
+back is named, and the next capture that brings the same content mends it.`,
 		CustomHelpTemplate: commandHelp(`
 holdfast scrub
 holdfast scrub --deep --vm web --rate 200MiB/s
 holdfast scrub --older-than 30d
 holdfast scrub --repair --dry-run
 holdfast scrub --repair
+holdfast scrub --repair --from-source vda=/img/web.qcow2
 `, exitOK, exitFailure, exitUsage, exitDamage, exitNotFound, exitStore, exitInterrupted),
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "quick", DisableDefaultText: true, Usage: "prove the stored bytes only (the default)"},
@@ -47,6 +51,7 @@ holdfast scrub --repair
 			&cli.StringFlag{Name: "older-than", Usage: "pass over packs that were proved and whole within `AGE`: 12h, 30d"},
 			&cli.StringFlag{Name: "rate", Usage: "read at most `RATE`: 200MiB/s"},
 			&cli.BoolFlag{Name: "repair", DisableDefaultText: true, Usage: "mend what can be mended"},
+			&cli.StringSliceFlag{Name: "from-source", Usage: "with --repair: look for lost chunks in `[DISK=]PATH`, an image or device (may be repeated)"},
 			&cli.BoolFlag{Name: "dry-run", DisableDefaultText: true, Usage: "with --repair: only say what would be done"},
 		},
 		Action: func(c *cli.Context) error {
@@ -63,6 +68,12 @@ holdfast scrub --repair
 				return usagef("a scrub is --quick or --deep, not both")
 			case o.DryRun && !o.Repair:
 				return usagef("--dry-run belongs to --repair")
+			}
+			if o.From, err = parseSources(c.StringSlice("from-source")); err != nil {
+				return err
+			}
+			if len(o.From) > 0 && !o.Repair {
+				return usagef("--from-source belongs to --repair")
 			}
 			if o.OlderThan, err = parseAge("older-than", c.String("older-than")); err != nil {
 				return err
@@ -104,19 +115,16 @@ func runScrub(ctx context.Context, opts scrubOptions) error {
 				return fmt.Errorf("VM %q: %w", opts.VM, catalog.ErrNoVM)
 			}
 		}
-		end := watchOwner(ctx, h, opts.Console, "scrubbing")
-		var r heal.Report
-		err := h.Call(ctx, pathScrub, opts.Options, &r)
-		end()
+		r, err := scrubAndRepair(ctx, h, opts)
 		if err != nil {
 			return err
 		}
 		if opts.JSON {
 			err = printJSON(opts.Out, r)
 		} else {
-			err = printScrub(opts, &r)
+			err = printScrub(opts, r)
 		}
-		return errors.Join(err, scrubStatus(opts, &r))
+		return errors.Join(err, scrubStatus(opts, r))
 	})
 }
 
@@ -154,6 +162,7 @@ func printScrub(opts scrubOptions, r *heal.Report) error {
 	for _, p := range r.Repairs {
 		fmt.Fprintf(opts.Out, "%s pack %s: %s whole, %s healed by parity, %s lost\n", verb, p.Pack, thousands(int64(p.Kept)), thousands(int64(p.Healed)), thousands(int64(p.Lost)))
 	}
+	printDonors(opts, r)
 	for _, e := range r.RepairErrors {
 		opts.Console.note("not repaired: %s", e)
 	}

@@ -29,14 +29,18 @@ func openStore(ctx context.Context, opts common) (*owner.Handle, error) {
 		return nil, noStore()
 	}
 	h, err := owner.Open(ctx, opts.Store, owner.Options{
-		Store: chunkstore.Options{Log: opts.Log, Fatal: func(err error) { fatal(opts.Console, err) }},
-		Log:   opts.Log,
+		Store: chunkstore.Options{
+			Log: opts.Log, Fatal: func(err error) { fatal(opts.Console, err) },
+			Donor: func(r chunkstore.Replica) chunkstore.Donor { return newPeer(opts, r.Path, r.StoreID) },
+		},
+		Log: opts.Log,
 	})
 	if err != nil && ctx.Err() == nil {
 		return nil, unusable(err)
 	}
 	if err == nil {
 		serveHealing(h, opts)
+		serveReplicas(h, opts)
 	}
 	return h, err
 }
