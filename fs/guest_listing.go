@@ -22,11 +22,13 @@ type guestListing struct {
 	cookie uint64 // of the last entry of the batch
 	done   bool   // nothing comes behind the batch
 	next   uint64 // number of the next entry, from 0; "." and ".." are the first
+	last   files.Entry
 }
 
 var (
 	_ fusefs.FileReaddirenter = (*guestListing)(nil)
 	_ fusefs.FileSeekdirer    = (*guestListing)(nil)
+	_ fusefs.FileLookuper     = (*guestListing)(nil)
 )
 
 // Readdirent implements fusefs.FileReaddirenter. An entry's offset is its place
@@ -41,8 +43,26 @@ func (l *guestListing) Readdirent(ctx context.Context) (*fuse.DirEntry, syscall.
 		return nil, errno
 	}
 	l.next++
+	l.last = e
 	mode := guestModes[e.Type]
 	return &fuse.DirEntry{Name: e.Name, Mode: mode, Ino: l.n.g.identify(e.Place, mode).Ino, Off: l.next}, 0
+}
+
+// Lookup implements fusefs.FileLookuper, for readdirplus: the file was just
+// listed, so its name need not be searched for.
+func (l *guestListing) Lookup(ctx context.Context, name string, out *fuse.EntryOut) (ch *fusefs.Inode, errno syscall.Errno) {
+	if name != l.last.Name {
+		return l.n.Lookup(ctx, name, out)
+	}
+	l.n.t.count.lookups.Add(1)
+	errno = l.n.try(ctx, "stat", func(ctx context.Context) (err error) {
+		ch, err = l.n.g.enter(ctx, &l.n.Inode, l.last.Place, out)
+		return err
+	})
+	if errno == 0 {
+		keep(out, forLong)
+	}
+	return ch, errno
 }
 
 // entry returns the next entry of the guest's directory.

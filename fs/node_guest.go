@@ -3,8 +3,6 @@ package fs
 import (
 	"context"
 	"encoding/binary"
-	"errors"
-	"io"
 	"syscall"
 
 	fusefs "github.com/hanwen/go-fuse/v2/fs"
@@ -40,7 +38,6 @@ var (
 	_ fusefs.NodeAccesser       = (*guestNode)(nil)
 	_ fusefs.NodeReadlinker     = (*guestNode)(nil)
 	_ fusefs.NodeOpener         = (*guestNode)(nil)
-	_ fusefs.NodeReader         = (*guestNode)(nil)
 	_ fusefs.NodeLseeker        = (*guestNode)(nil)
 	_ fusefs.NodeGetxattrer     = (*guestNode)(nil)
 	_ fusefs.NodeListxattrer    = (*guestNode)(nil)
@@ -175,26 +172,7 @@ func (n *guestNode) Open(ctx context.Context, flags uint32) (fusefs.FileHandle, 
 		return nil, 0, errno
 	}
 	n.t.count.opens.Add(1)
-	return nil, fuse.FOPEN_KEEP_CACHE | fuse.FOPEN_NOFLUSH, 0
-}
-
-// Read implements fusefs.NodeReader.
-func (n *guestNode) Read(ctx context.Context, _ fusefs.FileHandle, dest []byte, off int64) (fuse.ReadResult, syscall.Errno) {
-	n.t.count.reads.Add(1)
-	var got int
-	errno := n.with(ctx, "read a file", func(ctx context.Context, fs guest.Filesystem) (err error) {
-		got, err = fs.ReadAt(ctx, n.at.Node, dest, off)
-		if errors.Is(err, io.EOF) {
-			err = nil
-		}
-		return err
-	})
-	if errno != 0 {
-		n.t.count.failedReads.Add(1)
-		return nil, errno
-	}
-	n.t.count.readBytes.Add(int64(got))
-	return fuse.ReadResultData(dest[:got]), 0
+	return &openGuest{n: n}, fuse.FOPEN_KEEP_CACHE | fuse.FOPEN_NOFLUSH, 0
 }
 
 // Lseek implements fusefs.NodeLseeker for SEEK_HOLE and SEEK_DATA.

@@ -47,14 +47,23 @@ type Found struct {
 // Find looks into the disks of a version. No filesystem is opened.
 func (o *Opener) Find(ctx context.Context, v *catalog.Version) (*Found, error) {
 	var disks []volume.Disk
+	readers := map[string]*disk.Reader{}
 	for i := range v.Disks {
 		r, err := disk.Open(o.chunks, o.maps, v.Disks[i].Map)
 		if err != nil {
 			return nil, fmt.Errorf("disk %q: %w", v.Disks[i].Name, err)
 		}
 		disks = append(disks, volume.Disk{Name: v.Disks[i].Name, Volume: r})
+		readers[v.Disks[i].Name] = r
 	}
-	return o.look(ctx, disks)
+	found, err := o.look(ctx, disks)
+	if err != nil {
+		return nil, err
+	}
+	for _, vol := range found.Volumes {
+		vol.readers = readers
+	}
+	return found, nil
 }
 
 func (o *Opener) look(ctx context.Context, disks []volume.Disk) (*Found, error) {
@@ -102,6 +111,7 @@ func (f *Found) Space(ctx context.Context) (*Space, error) {
 type Volume struct {
 	o *Opener
 	*volume.Volume
+	readers map[string]*disk.Reader // of the version's disks, by name
 
 	mu sync.Mutex // guards fs; held while it is opened
 	fs guest.Filesystem
