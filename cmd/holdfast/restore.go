@@ -14,6 +14,7 @@ import (
 
 	"holdfast/chunkstore/catalog"
 	"holdfast/chunkstore/owner"
+	"holdfast/chunkstore/pack"
 	"holdfast/fs/image"
 	"holdfast/fs/restore"
 )
@@ -24,6 +25,7 @@ type restoreOptions struct {
 	Disk      string // "": the only one, or all into the directory Out
 	Format    image.Format
 	Overwrite bool
+	Skip      bool   // leave out what is damaged
 	To        string // a file, device or directory; "-": standard output
 }
 
@@ -31,24 +33,30 @@ func restoreCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "restore",
 		Usage:     "write the disks of a version to files or block devices",
-		UsageText: "holdfast restore VM[@VERSION] [--disk D] [--format F] [--overwrite] OUT",
+		UsageText: "holdfast restore VM[@VERSION] [--disk D] [--format F] [--overwrite] [--skip-damaged] OUT",
 		Description: refHelp + `
 
 OUT is a new file; with --overwrite it may also be a file or block device that
 exists, where only the blocks that differ are written. - is standard output. A
 version with several disks is restored whole into the directory OUT, unless --disk
 names one. Every chunk is proved as it is read; a restore to a new file that fails or
-is stopped leaves no file.`,
+is stopped leaves no file.
+
+A version with damage is refused with status 3. With --skip-damaged everything else is
+written: the damaged ranges are zeros, and OUT.skipped.json lists each of them (for a
+device it is in the current directory). The status is 3 then, too.`,
 		BashComplete: completeVMs,
 		CustomHelpTemplate: commandHelp(`
 holdfast restore web web.raw
 holdfast restore web@2026-11-20 --format qcow2 /img/web.qcow2
 holdfast restore db --disk vdb --overwrite /dev/vg0/db-data
 holdfast restore web - | ssh host 'dd of=/dev/vg0/web bs=4M'
+holdfast restore web --skip-damaged web.raw
 `, exitOK, exitFailure, exitUsage, exitDamage, exitNotFound, exitStore, exitInterrupted),
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "disk", Usage: "restore only the disk of this `NAME`"},
 			&cli.StringFlag{Name: "format", Usage: "write `FORMAT`: raw, qcow2, vhd, vhdx or vmdk", Value: "raw"},
+			&cli.BoolFlag{Name: "skip-damaged", DisableDefaultText: true, Usage: "write zeros where the version is damaged, and a map of it"},
 			&cli.BoolFlag{Name: "overwrite", DisableDefaultText: true, Usage: "OUT may exist; write only what differs"},
 		},
 		Action: func(c *cli.Context) error {
@@ -59,7 +67,10 @@ holdfast restore web - | ssh host 'dd of=/dev/vg0/web bs=4M'
 			if c.NArg() != 2 {
 				return withHint(usagef("restore needs a version and where to write it"), "holdfast restore VM[@VERSION] OUT")
 			}
-			o := restoreOptions{common: opts, Ref: c.Args().Get(0), To: c.Args().Get(1), Disk: c.String("disk"), Overwrite: c.Bool("overwrite")}
+			o := restoreOptions{common: opts, Ref: c.Args().Get(0), To: c.Args().Get(1), Disk: c.String("disk"), Overwrite: c.Bool("overwrite"), Skip: c.Bool("skip-damaged")}
+			if o.Skip && o.To == "-" {
+				return usagef("--skip-damaged writes a map beside OUT, and standard output has no place beside it")
+			}
 			if o.Format, err = image.ParseFormat(c.String("format")); err != nil {
 				return usagef("--format %q: want raw, qcow2, vhd, vhdx or vmdk", c.String("format"))
 			}
@@ -84,6 +95,8 @@ type restoredView struct {
 	SameBytes       int64   `json:"same_bytes"`    // found as they should be
 	HoleBytes       int64   `json:"hole_bytes"`    // zeros that needed no writing
 	DurationSeconds float64 `json:"duration_seconds"`
+	SkippedBytes    int64   `json:"skipped_bytes,omitempty"` // damaged: zeros in the image
+	SkippedMap      string  `json:"skipped_map,omitempty"`   // the file that lists them
 }
 
 // runRestore restores one disk to a file, or all into a directory.
@@ -106,9 +119,9 @@ func runRestore(ctx context.Context, opts restoreOptions) error {
 			if err != nil {
 				return fmt.Errorf("disk %s of %s@%s: %w", nameText(t.disk.Name), nameText(v.VM), v.ID, err)
 			}
-			res.Disks = append(res.Disks, viewRestored(t, r))
+			res.Disks = append(res.Disks, r)
 		}
-		return printRestored(opts, res)
+		return errors.Join(printRestored(opts, res), skippedStatus(res))
 	})
 }
 
@@ -156,7 +169,7 @@ func diskList(v *catalog.Version) string {
 }
 
 // restoreDisk restores one disk and shows how far it is.
-func restoreDisk(ctx context.Context, h *owner.Handle, opts restoreOptions, v *catalog.Version, t restoreTarget) (restore.Result, error) {
+func restoreDisk(ctx context.Context, h *owner.Handle, opts restoreOptions, v *catalog.Version, t restoreTarget) (restoredView, error) {
 	progress := new(restore.Progress)
 	end := opts.Console.watch(gauge{
 		what:  "restoring " + nameText(t.disk.Name),
@@ -164,7 +177,14 @@ func restoreDisk(ctx context.Context, h *owner.Handle, opts restoreOptions, v *c
 		moved: progress.Done.Load,
 	})
 	defer end()
+	mapPath := ""
 	ro := restore.Options{Disk: t.disk, Time: v.Time, Format: opts.Format, Out: t.out, Overwrite: opts.Overwrite, Progress: progress}
+	if opts.Skip {
+		ro.Skip = func(list []restore.Skipped) (err error) {
+			mapPath, err = writeSkipped(skippedMap{VM: v.VM, Version: v.ID, Disk: t.disk.Name, Out: t.out, Format: string(opts.Format), Ranges: list})
+			return err
+		}
+	}
 	var res restore.Result
 	var err error
 	if t.out == "-" {
@@ -175,11 +195,18 @@ func restoreDisk(ctx context.Context, h *owner.Handle, opts restoreOptions, v *c
 	if errors.Is(err, image.ErrTooLarge) {
 		err = withHint(err, "--format raw has no limit")
 	}
-	return res, err
+	if d, damaged := errors.AsType[*pack.Damage](err); damaged && d.Kind != pack.Unreadable && !opts.Skip {
+		err = withHint(err, "mend what can be mended: holdfast scrub --repair", "write all else, and zeros here: --skip-damaged")
+	}
+	return viewRestored(t, res, mapPath), err
 }
 
-func viewRestored(t restoreTarget, r restore.Result) restoredView {
-	return restoredView{viewName(t.disk.Name), t.out, r.Size, r.Written, r.Same, r.Holes, r.Duration.Seconds()}
+func viewRestored(t restoreTarget, r restore.Result, mapPath string) restoredView {
+	v := restoredView{nameView: viewName(t.disk.Name), Out: t.out, SizeBytes: r.Size, WrittenBytes: r.Written, SameBytes: r.Same, HoleBytes: r.Holes, DurationSeconds: r.Duration.Seconds(), SkippedMap: mapPath}
+	for _, s := range r.Skipped {
+		v.SkippedBytes += s.Length
+	}
+	return v
 }
 
 // results is where the summary goes: not between the bytes of a disk.
@@ -204,6 +231,9 @@ func printRestored(opts restoreOptions, res restoreResult) error {
 		same := ""
 		if opts.Overwrite {
 			same = fmt.Sprintf(", %s were right already", sizeText(d.SameBytes))
+		}
+		if d.SkippedBytes > 0 {
+			fmt.Fprintf(out, "  DAMAGED: %s could not be read and are zeros in it; %s lists where\n", sizeText(d.SkippedBytes), oneLine(d.SkippedMap))
 		}
 		if err := printPairs(out, "  ", []pair{
 			{"written", fmt.Sprintf("%s%s", sizeText(d.WrittenBytes), same)},

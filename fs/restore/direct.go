@@ -17,6 +17,9 @@ type direct struct {
 	*disk.Reader
 	store  Store
 	chunks *cache.Cache
+	// skipped takes in what did not come back and is left out; nil: damage is
+	// an error.
+	skipped *skips
 }
 
 // ReadAtContext fills p with guest bytes from off. It may overwrite p's
@@ -26,10 +29,13 @@ func (d *direct) ReadAtContext(ctx context.Context, p []byte, off int64) error {
 		n := off / disk.RegionSize
 		k := int(min(int64(len(p)), (n+1)*disk.RegionSize-off))
 		m, err := d.RegionMap(ctx, n)
+		if err != nil && d.skip(err, off, int64(k), "map", pack.ID{}) {
+			m, err = nil, nil
+		}
 		if err != nil {
 			return fmt.Errorf("guest bytes from %d: %w", n*disk.RegionSize, err)
 		}
-		if err := d.readRegion(ctx, m, p[:k], int(off-n*disk.RegionSize)); err != nil {
+		if err := d.readRegion(ctx, m, p[:k], off); err != nil {
 			return fmt.Errorf("guest bytes from %d: %w", n*disk.RegionSize, err)
 		}
 		p, off = p[k:], off+int64(k)
@@ -37,9 +43,11 @@ func (d *direct) ReadAtContext(ctx context.Context, p []byte, off int64) error {
 	return nil
 }
 
-// readRegion fills p from offset from of a region, in ascending order: what
-// the decoder overwrites behind a chunk is filled after it.
-func (d *direct) readRegion(ctx context.Context, m disk.RegionMap, p []byte, from int) error {
+// readRegion fills p from guest offset off, which lies in one region, in
+// ascending order: what the decoder overwrites behind a chunk is filled after it.
+func (d *direct) readRegion(ctx context.Context, m disk.RegionMap, p []byte, off int64) error {
+	start := off / disk.RegionSize * disk.RegionSize
+	from := int(off - start)
 	at := from // everything before it is filled
 	to := from + len(p)
 	for _, e := range m {
@@ -59,6 +67,10 @@ func (d *direct) readRegion(ctx context.Context, m disk.RegionMap, p []byte, fro
 			err = d.decodeInto(ctx, e, p[begin-from:end-from])
 		} else {
 			err = d.copyPart(ctx, e, p[begin-from:end-from], begin-e.Off)
+		}
+		if err != nil && d.skip(err, start+int64(begin), int64(end-begin), pack.KindData.String(), e.ID) {
+			clear(p[begin-from : end-from])
+			err = nil
 		}
 		if err != nil {
 			return err

@@ -12,5 +12,8 @@
 // Every chunk is proved against its id on its way; a chunk that does not come
 // back ends the restore with an error that names it.
 //
+// With Options.Skip the rest is written: runs that did not come back are zeros in
+// the image, also onto a target that exists, and are told one by one.
+//
 // Memory: each worker holds one window of 4 MiB, two when it compares.
 package restore

@@ -38,6 +38,10 @@ type Options struct {
 	Overwrite bool         // Out may exist; only what differs is written
 	Workers   int          // windows worked on at once; 0: by the machine
 	Progress  *Progress    // nil: not told
+	// Skip is called, when all else is written and before the image gets its
+	// name, with what did not come back and is zeros in it, unless that is
+	// nothing; its error ends the restore. nil: damage ends the restore.
+	Skip func([]Skipped) error
 }
 
 // Result is what a restore did, in bytes of the image file.
@@ -46,6 +50,7 @@ type Result struct {
 	Written  int64         `json:"written_bytes"`
 	Same     int64         `json:"same_bytes"` // found as they should be in the target
 	Holes    int64         `json:"hole_bytes"` // zeros that did not have to be written
+	Skipped  []Skipped     `json:"skipped"`    // damaged, and left out
 	Duration time.Duration `json:"duration_ns"`
 }
 
@@ -80,6 +85,9 @@ func open(store Store, opts Options) (*job, error) {
 		return nil, err
 	}
 	j := &job{store: store, opts: opts, disk: &direct{Reader: r, store: store, chunks: chunks}, prog: opts.Progress}
+	if opts.Skip != nil {
+		j.disk.skipped = new(skips)
+	}
 	if j.img, err = image.New(opts.Format, j.disk, Identity(opts.Disk, opts.Time)); err != nil {
 		chunks.Close()
 		return nil, err
@@ -117,7 +125,7 @@ func (j *job) run(ctx context.Context) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	if !t.fresh {
+	if !t.fresh && j.opts.Skip == nil {
 		// Every map is proved before what is there is touched.
 		if err := j.disk.Check(ctx); err != nil {
 			return Result{}, errors.Join(err, t.abandon())
@@ -129,6 +137,13 @@ func (j *job) run(ctx context.Context) (Result, error) {
 	}
 	if err != nil {
 		return Result{}, errors.Join(err, t.abandon())
+	}
+	if j.opts.Skip != nil {
+		if res.Skipped = j.disk.skipped.sorted(); len(res.Skipped) > 0 {
+			if err := j.opts.Skip(res.Skipped); err != nil {
+				return Result{}, errors.Join(err, t.abandon())
+			}
+		}
 	}
 	return res, t.finish()
 }

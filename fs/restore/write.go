@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"holdfast/chunkstore/disk"
+	"holdfast/chunkstore/pack"
 	"holdfast/fs/image"
 )
 
@@ -184,6 +185,9 @@ func (w *worker) patch(want, have []byte, off int64) error {
 func (w *worker) patchByID(ctx context.Context, win window, have []byte) error {
 	n := win.off / disk.RegionSize
 	m, err := w.job.disk.RegionMap(ctx, n)
+	if _, hurt := damageOf(err, pack.ID{}); hurt && w.job.disk.skipped != nil {
+		return w.patchRange(ctx, win, have, 0, win.length)
+	}
 	if err != nil {
 		return err
 	}
