@@ -21,6 +21,7 @@ import (
 type Options struct {
 	OtherNodes   bool // nodes are not the kernel's inode numbers
 	OtherPlaces  bool // FIEMAP's places are not those of the volume
+	NoFiemap     bool // the mount can't tell extents: ours are held against themselves
 	GaveBack     bool // the kernel's recovery may have given blocks back: we may count more
 	NoAllocated  bool // the kernel's recovery counts blocks anew
 	NoGeneration bool // FS_IOC_GETVERSION tells something else

@@ -8,6 +8,7 @@ import (
 
 	"holdfast/fs/guest"
 	"holdfast/fs/guest/ext4"
+	"holdfast/fs/guest/ntfs"
 	"holdfast/fs/guest/volume"
 	"holdfast/fs/guest/xfs"
 )
@@ -17,6 +18,7 @@ var openers = map[string]volume.Opener{
 	"ext2": volume.Plain(ext4.Open),
 	"ext3": volume.Plain(ext4.Open),
 	"ext4": volume.Plain(ext4.Open),
+	"ntfs": volume.Plain(ntfs.Open),
 	"xfs":  volume.Plain(xfs.Open),
 }
 
