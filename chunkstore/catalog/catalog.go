@@ -86,7 +86,7 @@ func decodeAs(body []byte, vm, id string) (*Version, error) {
 // VMs returns the names of all VMs that have a version which is not forgotten,
 // sorted bytewise. It costs two look-ups a VM, however many versions there are.
 func VMs(ctx context.Context, r chunkstore.Roots) ([]string, error) {
-	all, err := allVMs(ctx, r)
+	all, err := AllVMs(ctx, r)
 	if err != nil {
 		return nil, err
 	}
@@ -108,8 +108,9 @@ func VMs(ctx context.Context, r chunkstore.Roots) ([]string, error) {
 	return names, nil
 }
 
-// allVMs returns the names of all VMs that have a version, forgotten or not.
-func allVMs(ctx context.Context, r chunkstore.Roots) ([]string, error) {
+// AllVMs returns the names of all VMs that have a version, forgotten or not. It
+// costs one look-up a VM.
+func AllVMs(ctx context.Context, r chunkstore.Roots) ([]string, error) {
 	var names []string
 	from := rootPrefix
 	for {
@@ -190,6 +191,16 @@ func Marked(ctx context.Context, r chunkstore.Roots, vm string, fn func(*Version
 	return nil
 }
 
+// Marking returns what was said of a version that is there, forgotten or not.
+func Marking(ctx context.Context, r chunkstore.Roots, vm, id string) (Mark, error) {
+	m, err := loadMarks(ctx, r, vm)
+	if err != nil {
+		return 0, err
+	}
+	e, err := lookUp(ctx, r, m, vm, id)
+	return e.mark, err
+}
+
 // Latest returns a VM's newest version.
 func Latest(ctx context.Context, r chunkstore.Roots, vm string) (*Version, error) {
 	id, err := Newest(ctx, r, vm, "")
@@ -218,6 +229,22 @@ func newestUpTo(ctx context.Context, r chunkstore.Roots, vm string, t time.Time)
 		}
 	}
 	return nil, fmt.Errorf("VM %q has no version at or before %v, the oldest is %s: %w", vm, t.Format(time.RFC3339), ids[0], ErrNoVersion)
+}
+
+// SplitRef divides VM[@VERSION] without looking for the version. A VM whose own
+// name contains @ is found where it has a version, forgotten or not.
+func SplitRef(ctx context.Context, r chunkstore.Roots, ref string) (vm, version string, err error) {
+	found, err := idsFrom(ctx, r, new(marks), ref, "", 1)
+	if i := strings.LastIndexByte(ref, '@'); err == nil && len(found) == 0 && i >= 0 {
+		return ref[:i], ref[i+1:], nil
+	}
+	return ref, "", err
+}
+
+// IsID reports whether s has the form of a version's id.
+func IsID(s string) bool {
+	_, err := idTime(s)
+	return err == nil
 }
 
 // Resolve finds the version that VM[@VERSION] names: VERSION is an id, latest

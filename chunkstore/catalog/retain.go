@@ -36,6 +36,7 @@ const (
 	keptYoung    = "younger than the minimum age"
 	keptLast     = "the last version"
 	keptLastGood = "the last good version"
+	keptValid    = "the last valid version"
 )
 
 // Plan says of each of a VM's versions whether the policy keeps it and why,
@@ -97,13 +98,13 @@ func keepLasts(past []*Verdict) {
 	if len(past) > 0 {
 		past[0].keep(keptLast)
 	}
-	for _, good := range []func(*Verdict) bool{
-		func(v *Verdict) bool { return !v.damaged() },
-		func(v *Verdict) bool { return v.State == chunkstore.Valid },
-	} {
-		if i := slices.IndexFunc(past, good); i >= 0 && !slices.Contains(past[i].Keep, keptLastGood) {
-			past[i].keep(keptLastGood)
-		}
+	good := slices.IndexFunc(past, func(v *Verdict) bool { return !v.damaged() })
+	if good >= 0 {
+		past[good].keep(keptLastGood)
+	}
+	valid := slices.IndexFunc(past, func(v *Verdict) bool { return v.State == chunkstore.Valid })
+	if valid >= 0 && valid != good {
+		past[valid].keep(keptValid)
 	}
 }
 

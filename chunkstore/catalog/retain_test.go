@@ -266,7 +266,9 @@ func TestPolicyTellsItsReasons(t *testing.T) {
 		"a damaged day counts for nothing": {Policy{Daily: 1}, []Candidate{{Time: day(18, 1)}, {Time: day(19, 1)}, {Time: day(20, 2), State: chunkstore.Hurt}},
 			[]string{"18 01h: ", "19 01h: the last good version, daily 2026-11-19", "20 02h: the last version, daily 2026-11-20"}},
 		"the last valid one stays": {Policy{Last: 1}, []Candidate{{Time: day(1, 1), State: chunkstore.Valid}, {Time: day(19, 1)}, {Time: day(20, 2)}},
-			[]string{"01 01h: the last good version", "19 01h: ", "20 02h: the last version, the last good version, last"}},
+			[]string{"01 01h: the last valid version", "19 01h: ", "20 02h: the last version, the last good version, last"}},
+		"as old as may be": {Policy{Within: 25 * time.Hour}, []Candidate{{Time: day(19, 0)}, {Time: day(19, 1)}, {Time: day(20, 2)}},
+			[]string{"19 00h: ", "19 01h: within 25h0m0s", "20 02h: the last version, the last good version, within 25h0m0s"}},
 		"pins and youth": {Policy{Last: 1, MinAge: 36 * time.Hour}, []Candidate{{Time: day(1, 1), Pinned: true}, {Time: day(2, 1), Captured: day(20, 1)}, {Time: day(19, 23)}, {Time: day(20, 2)}},
 			[]string{"01 01h: pinned", "02 01h: younger than the minimum age", "19 23h: ", "20 02h: the last version, the last good version, last, younger than the minimum age"}},
 	} {

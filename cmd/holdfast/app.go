@@ -41,7 +41,8 @@ func newApp(out io.Writer, con *console, sig *signals) *cli.App {
 	}
 	for _, c := range []*cli.Command{
 		initCommand(), captureCommand(), listCommand(), showCommand(), mountCommand(),
-		restoreCommand(), bootCommand(), scrubCommand(), verifyCommand(), damageCommand(), replicaCommand(), replicateCommand(), logCommand(), statusCommand(), versionCommand(), completionCommand(),
+		restoreCommand(), bootCommand(), scrubCommand(), verifyCommand(), damageCommand(), replicaCommand(), replicateCommand(), logCommand(),
+		forgetCommand(), undeleteCommand(), pinCommand(), unpinCommand(), policyCommand(), statusCommand(), versionCommand(), completionCommand(),
 	} {
 		c.HideHelpCommand = true // a VM may be named help
 		c.OnUsageError = onUsageError

@@ -84,17 +84,24 @@ func runCompletion(c *cli.Context) error {
 // begun.
 func completeVMs(c *cli.Context) {
 	cli.DefaultCompleteWithFlags(c.Command)(c)
+	if c.NArg() == 0 {
+		completeNames(c, func(ctx context.Context, h *owner.Handle) ([]string, error) { return catalog.VMs(ctx, h) })
+	}
+}
+
+// completeNames offers what find finds in the store.
+func completeNames(c *cli.Context, find func(context.Context, *owner.Handle) ([]string, error)) {
 	opts, err := commonOf(c)
-	if err != nil || opts.Store == "" || c.NArg() > 0 {
+	if err != nil || opts.Store == "" {
 		return
 	}
 	ctx, cancel := context.WithTimeout(c.Context, completionTime)
 	defer cancel()
 	withStore(ctx, opts, func(h *owner.Handle) error { //nolint:errcheck // no names, no completion
-		vms, err := catalog.VMs(ctx, h)
-		for _, vm := range vms {
-			if nameText(vm) == vm && !strings.ContainsAny(vm, "\n:") {
-				fmt.Fprintln(c.App.Writer, vm)
+		names, err := find(ctx, h)
+		for _, name := range names {
+			if nameText(name) == name && !strings.ContainsAny(name, "\n:") {
+				fmt.Fprintln(c.App.Writer, name)
 			}
 		}
 		return err

@@ -61,6 +61,12 @@ func hintsOf(err error) []string {
 		return []string{"the next capture that brings the same content mends the chunk; other versions may be whole"}
 	case errors.As(err, &refused):
 		return nil // its text says what allows it
+	case errors.Is(err, catalog.ErrForgotten):
+		return []string{"see what can be brought back: holdfast list --forgotten", "bring it back: holdfast undelete VM@VERSION"}
+	case errors.Is(err, catalog.ErrPinned):
+		return []string{"nothing was forgotten; if it may go: holdfast unpin VM@VERSION"}
+	case errors.Is(err, catalog.ErrPruned):
+		return []string{"a pruning has taken it; what is left of it comes back with --partly, the rest reads as I/O errors"}
 	case errors.Is(err, catalog.ErrNoVM):
 		return []string{"see what is there: holdfast list"}
 	case errors.Is(err, catalog.ErrNoVersion):

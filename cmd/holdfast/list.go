@@ -14,21 +14,26 @@ import (
 
 type listOptions struct {
 	common
-	VM string // "": the VMs
+	VM        string // "": the VMs
+	Forgotten bool   // the versions that are forgotten
 }
 
 func listCommand() *cli.Command {
 	return &cli.Command{
-		Name:         "list",
-		Aliases:      []string{"ls"},
-		Usage:        "list the VMs, or the versions of one",
-		UsageText:    "holdfast list [VM]",
-		Description:  `Without VM the VMs are listed, with VM its versions, oldest first.`,
+		Name:        "list",
+		Aliases:     []string{"ls"},
+		Usage:       "list the VMs, or the versions of one",
+		UsageText:   "holdfast list [--forgotten] [VM]",
+		Description: `Without VM the VMs are listed, with VM its versions, oldest first.`,
+		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "forgotten", DisableDefaultText: true, Usage: "list the versions that are forgotten and can be undeleted, of one VM or of all"},
+		},
 		BashComplete: completeVMs,
 		CustomHelpTemplate: commandHelp(`
 holdfast list
 holdfast list web
 holdfast list web --json | jq -r .versions[].id
+holdfast list --forgotten
 `, exitOK, exitFailure, exitUsage, exitDamage, exitNotFound, exitStore, exitInterrupted),
 		Action: func(c *cli.Context) error {
 			opts, err := commonOf(c)
@@ -38,7 +43,7 @@ holdfast list web --json | jq -r .versions[].id
 			if c.NArg() > 1 {
 				return usagef("list takes one VM at most, but %d were named", c.NArg())
 			}
-			return runList(c.Context, listOptions{opts, c.Args().First()})
+			return runList(c.Context, listOptions{opts, c.Args().First(), c.Bool("forgotten")})
 		},
 	}
 }
@@ -46,6 +51,9 @@ holdfast list web --json | jq -r .versions[].id
 // runList lists.
 func runList(ctx context.Context, opts listOptions) error {
 	return withStore(ctx, opts.common, func(h *owner.Handle) error {
+		if opts.Forgotten {
+			return listForgotten(ctx, h, opts)
+		}
 		if opts.VM == "" {
 			return listVMs(ctx, h, opts)
 		}
@@ -109,7 +117,7 @@ func printVMs(opts listOptions, vms []vmView) error {
 	for _, vm := range vms {
 		row := []string{nameText(vmName(vm.nameView)), thousands(vm.Versions), "", "", "", ""}
 		if l := vm.Latest; l != nil {
-			row[2], row[5] = l.ID, stateText(l.State)
+			row[2], row[5] = l.ID, l.stateText()
 			if l.countsView != nil {
 				row[3], row[4] = thousands(int64(len(l.Disks))), sizeText(l.LogicalBytes)
 			}
@@ -135,16 +143,25 @@ type versionsResult struct {
 func listVersions(ctx context.Context, h *owner.Handle, opts listOptions) error {
 	res := versionsResult{nameView: viewName(opts.VM), Versions: []versionView{}}
 	var damaged error
+	forgotten := 0
 	states := statesOf(ctx, h, opts.VM)
-	err := catalog.Versions(ctx, h, opts.VM, func(v *catalog.Version, err error) {
+	err := catalog.Marked(ctx, h, opts.VM, func(v *catalog.Version, m catalog.Mark, err error) {
+		if m.Has(catalog.Forgotten) {
+			forgotten++
+			return
+		}
 		damaged = errors.Join(damaged, err)
-		res.Versions = append(res.Versions, withState(viewVersion(v, err), states))
+		res.Versions = append(res.Versions, withState(viewVersion(v, err), states).marked(m))
 	})
 	if err != nil {
 		return err
 	}
 	if len(res.Versions) == 0 {
-		return fmt.Errorf("VM %q: %w", opts.VM, catalog.ErrNoVM)
+		err := fmt.Errorf("VM %q: %w", opts.VM, catalog.ErrNoVM)
+		if forgotten > 0 {
+			err = withHint(err, "all its versions are forgotten: holdfast list --forgotten "+shellWord(opts.VM))
+		}
+		return err
 	}
 	if opts.JSON {
 		err = printJSON(opts.Out, res)
@@ -158,7 +175,7 @@ func printVersions(opts listOptions, versions []versionView) error {
 	var rows [][]string
 	for _, v := range versions {
 		if v.countsView == nil {
-			rows = append(rows, []string{v.ID, "", "", "", "", stateText(v.State)})
+			rows = append(rows, []string{v.ID, "", "", "", "", v.stateText()})
 			continue
 		}
 		var disks []string
@@ -166,7 +183,7 @@ func printVersions(opts listOptions, versions []versionView) error {
 			disks = append(disks, nameText(vmName(d.nameView)))
 		}
 		rows = append(rows, []string{v.ID, v.Time.Local().Format("2006-01-02 15:04"), strings.Join(disks, " "),
-			sizeText(v.LogicalBytes), sizeText(v.NewBytes), stateText(v.State)})
+			sizeText(v.LogicalBytes), sizeText(v.NewBytes), v.stateText()})
 	}
 	return printTable(opts.Out, []column{{title: "version"}, {title: "time"}, {title: "disks"}, {"size", true}, {"new", true}, {title: "state"}}, rows)
 }

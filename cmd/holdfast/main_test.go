@@ -180,13 +180,13 @@ func rotBit(ts *testscript.TestScript, _ bool, args []string) {
 
 // waitFor FILE waits until it is there; ! waitfor until it is not.
 func waitFor(ts *testscript.TestScript, neg bool, args []string) {
-	for range 200 {
+	for range 1200 {
 		if _, err := os.Stat(ts.MkAbs(args[0])); (err == nil) != neg {
 			return
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
-	ts.Fatalf("waited 10 s for %s (gone: %v)", args[0], neg)
+	ts.Fatalf("waited 60 s for %s (gone: %v)", args[0], neg)
 }
 
 // interruptStream starts a restore to a pipe, takes a part of it, sends SIGINT

@@ -52,10 +52,15 @@ func runShow(ctx context.Context, opts showOptions) error {
 		if err != nil {
 			return err
 		}
-		if opts.JSON {
-			return printJSON(opts.Out, withState(viewVersion(v, nil), statesOf(ctx, h, v.VM)))
+		mark, err := catalog.Marking(ctx, h, v.VM, v.ID)
+		if err != nil {
+			return err
 		}
-		return printVersion(opts, v, withState(viewVersion(v, nil), statesOf(ctx, h, v.VM)).State)
+		view := withState(viewVersion(v, nil), statesOf(ctx, h, v.VM)).marked(mark)
+		if opts.JSON {
+			return printJSON(opts.Out, view)
+		}
+		return printVersion(opts, v, view.stateText())
 	})
 }
 
@@ -76,7 +81,7 @@ func printVersion(opts showOptions, v *catalog.Version, state string) error {
 	err := printPairs(opts.Out, "  ", append([]pair{
 		{"time", timeText(v.Time)},
 		{"captured", fmt.Sprintf("%s on %s by %s", timeText(v.Captured), orUnknown(v.Host), orUnknown(v.Program))},
-		{"state", stateText(state)},
+		{"state", state},
 		{"size", sizeText(v.Counts.LogicalBytes)},
 	}, countPairs(v.Counts)...))
 	for _, d := range v.Disks {

@@ -49,7 +49,8 @@ type statusResult struct {
 	Created          time.Time  `json:"created"`
 	VMs              int64      `json:"vms"`
 	Versions         int64      `json:"versions"`
-	Disks            int64      `json:"disks"` // of all versions
+	Forgotten        int64      `json:"forgotten_versions"` // not counted elsewhere
+	Disks            int64      `json:"disks"`              // of all versions
 	LogicalBytes     int64      `json:"logical_bytes"`
 	DataBytes        int64      `json:"data_bytes"` // of all versions, holes not counted
 	Chunks           int64      `json:"chunks"`
@@ -113,13 +114,17 @@ func gatherStatus(ctx context.Context, h *owner.Handle, opts statusOptions) (sta
 
 // countVersions sums up what all versions hold.
 func countVersions(ctx context.Context, r chunkstore.Roots, res *statusResult) error {
-	vms, err := catalog.VMs(ctx, r)
+	vms, err := catalog.AllVMs(ctx, r)
 	if err != nil {
 		return err
 	}
-	res.VMs = int64(len(vms))
 	for _, vm := range vms {
-		err := catalog.Versions(ctx, r, vm, func(v *catalog.Version, err error) {
+		before := res.Versions
+		err := catalog.Marked(ctx, r, vm, func(v *catalog.Version, m catalog.Mark, err error) {
+			if m.Has(catalog.Forgotten) {
+				res.Forgotten++
+				return
+			}
 			res.Versions++
 			if err != nil {
 				res.Damaged++
@@ -132,6 +137,9 @@ func countVersions(ctx context.Context, r chunkstore.Roots, res *statusResult) e
 		})
 		if err != nil {
 			return err
+		}
+		if res.Versions > before {
+			res.VMs++
 		}
 	}
 	return nil
@@ -166,11 +174,15 @@ func printStatus(opts statusOptions, r statusResult) error {
 	if where == "" {
 		where = "nowhere"
 	}
+	forgotten := ""
+	if r.Forgotten > 0 {
+		forgotten = fmt.Sprintf("; %s forgotten", countText(r.Forgotten, "version"))
+	}
 	fmt.Fprintf(opts.Out, "Store %s\n", oneLine(r.Store))
 	return printPairs(opts.Out, "  ", []pair{
 		{"id", r.StoreID},
 		{"made", fmt.Sprintf("%s, format %d", timeText(r.Created), r.FormatVersion)},
-		{"holds", fmt.Sprintf("%s of %s, %s in all", countText(r.Versions, "version"), countText(r.VMs, "VM"), countText(r.Disks, "disk"))},
+		{"holds", fmt.Sprintf("%s of %s, %s in all%s", countText(r.Versions, "version"), countText(r.VMs, "VM"), countText(r.Disks, "disk"), forgotten)},
 		{"logical", fmt.Sprintf("%s, of which %s are data", sizeText(r.LogicalBytes), sizeText(r.DataBytes))},
 		{"chunks", fmt.Sprintf("%s with %s", thousands(r.Chunks), sizeText(r.PlainBytes))},
 		{"stored", fmt.Sprintf("%s in %s", sizeText(r.PackBytes), countText(r.Packs, "pack"))},

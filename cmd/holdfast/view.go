@@ -26,8 +26,9 @@ func viewName(name string) nameView {
 }
 
 const (
-	stateComplete = "complete"
-	stateDamaged  = "damaged"
+	stateComplete  = "complete"
+	stateDamaged   = "damaged"
+	stateForgotten = "forgotten"
 )
 
 // versionView is a version.
@@ -37,6 +38,7 @@ type versionView struct {
 	ID       string     `json:"id"`
 	State    string     `json:"state"`
 	Error    string     `json:"error,omitempty"` // why it is damaged
+	Pinned   bool       `json:"pinned"`
 	Time     *time.Time `json:"time,omitempty"`
 	Captured *time.Time `json:"captured,omitempty"`
 	Host     string     `json:"host,omitempty"`
@@ -88,6 +90,24 @@ func viewVersion(v *catalog.Version, err error) versionView {
 		})
 	}
 	return view
+}
+
+// marked adds what was said of the version.
+func (v versionView) marked(m catalog.Mark) versionView {
+	v.Pinned = m.Has(catalog.Pinned)
+	if m.Has(catalog.Forgotten) {
+		v.State = stateForgotten
+	}
+	return v
+}
+
+// stateText shows the state to a person.
+func (v versionView) stateText() string {
+	text := stateText(v.State)
+	if v.Pinned {
+		text += ", pinned"
+	}
+	return text
 }
 
 func viewCounts(c catalog.Counts) countsView {
