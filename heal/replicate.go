@@ -103,7 +103,7 @@ func Replicate(ctx context.Context, src *chunkstore.Store, dst Replica, opts Rep
 		opts.Retry = 100 * time.Millisecond
 	}
 	r := &replication{
-		src: src, dst: dst, opts: opts, pace: newPace(opts.Rate), maps: disk.NewMaps(src, 0),
+		src: src, dst: dst, opts: opts, pace: newPace(opts.Rate), maps: disk.NewMaps(patientGetter{src, opts.Retry}, 0),
 		whole: map[[16]byte]bool{}, report: &ReplicateReport{StoreID: dst.Info().StoreID, Versions: []ReplicatedVersion{}},
 	}
 	err := r.run(ctx)

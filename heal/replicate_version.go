@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -19,7 +18,6 @@ const (
 	copyWorkers = 4
 	copyBatch   = 1024    // ids that are asked for at once
 	copyBytes   = 4 << 20 // records that are put at once
-	readTries   = 4
 	// writeBehind is how many record bytes a pack's writer may still have in
 	// memory: what is read back must come from the file.
 	writeBehind = 4 << 20
@@ -258,25 +256,13 @@ func (c *versionCopy) given(id pack.ID) bool {
 // maxAskedIDs bounds the memory of a dry run; chunks beyond it are not counted.
 const maxAskedIDs = 4 << 20
 
-// read returns a record of the source, proved against its chunk's id. An I/O
-// error is tried again, each time later: it proves nothing.
-func (c *versionCopy) read(ctx context.Context, id pack.ID) (pack.Record, error) {
-	pause := c.opts.Retry
-	for try := 1; ; try++ {
-		rec, err := c.readOnce(ctx, id)
-		d, is := errors.AsType[*pack.Damage](err)
-		if err == nil || !is || d.Kind != pack.Unreadable || try == readTries {
-			return rec, err
-		}
-		t := time.NewTimer(pause)
-		select {
-		case <-t.C:
-		case <-ctx.Done():
-			t.Stop()
-			return pack.Record{}, ctx.Err()
-		}
-		pause *= 4
-	}
+// read returns a record of the source, proved against its chunk's id.
+func (c *versionCopy) read(ctx context.Context, id pack.ID) (rec pack.Record, err error) {
+	err = patiently(ctx, c.opts.Retry, func() error {
+		rec, err = c.readOnce(ctx, id)
+		return err
+	})
+	return rec, err
 }
 
 func (c *versionCopy) readOnce(ctx context.Context, id pack.ID) (pack.Record, error) {
