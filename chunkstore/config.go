@@ -219,6 +219,9 @@ func parseConfig(name string, b []byte) (Config, error) {
 	if c.Format > FormatVersion {
 		return Config{}, fmt.Errorf("the store has format %d and this holdfast reads formats up to %d: use a newer holdfast", c.Format, FormatVersion)
 	}
+	if c.Format < 1 {
+		return Config{}, fmt.Errorf("%s: there is no format %d", name, c.Format)
+	}
 	if c.Sum != configSum(c) {
 		return Config{}, fmt.Errorf("%s is damaged: its checksum does not fit", name)
 	}

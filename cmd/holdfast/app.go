@@ -23,21 +23,22 @@ type common struct {
 func newApp(out io.Writer, con *console, sig *signals) *cli.App {
 	cli.FlagStringer = optionText // the library has no other way to word them
 	app := &cli.App{
-		Name:                  "holdfast",
-		HelpName:              "holdfast",
-		Usage:                 "keep every version of every virtual disk as a plain file",
-		UsageText:             "holdfast [--store STORE] COMMAND ...",
-		Description:           fillText(appDescription),
-		CustomAppHelpTemplate: appHelp,
-		HideVersion:           true, // the version command shows it
-		EnableBashCompletion:  true,
-		HideHelpCommand:       true,
-		Writer:                out,
-		ErrWriter:             con,
-		Flags:                 globalFlags(),
-		ExitErrHandler:        func(*cli.Context, error) {}, // only main exits
-		OnUsageError:          onUsageError,
-		Action:                noCommand,
+		Name:                      "holdfast",
+		HelpName:                  "holdfast",
+		Usage:                     "keep every version of every virtual disk as a plain file",
+		UsageText:                 "holdfast [--store STORE] COMMAND ...",
+		Description:               fillText(appDescription),
+		CustomAppHelpTemplate:     appHelp,
+		HideVersion:               true, // the version command shows it
+		EnableBashCompletion:      true,
+		HideHelpCommand:           true,
+		DisableSliceFlagSeparator: true, // a path may have a comma
+		Writer:                    out,
+		ErrWriter:                 con,
+		Flags:                     globalFlags(),
+		ExitErrHandler:            func(*cli.Context, error) {}, // only main exits
+		OnUsageError:              onUsageError,
+		Action:                    noCommand,
 	}
 	for _, c := range []*cli.Command{
 		initCommand(), captureCommand(), listCommand(), showCommand(), mountCommand(),
