@@ -12,9 +12,9 @@ import (
 )
 
 const (
-	// donorWait is how long a read waits for one donor. A donor on a dead
-	// network share answers never.
-	donorWait = 5 * time.Second
+	// defaultDonorWait is how long a read waits for one donor: one may have to
+	// open its store first, and one on a dead network share never answers.
+	defaultDonorWait = 20 * time.Second
 	// donorRest is how long a donor that was away is left alone by reads.
 	donorRest = 30 * time.Second
 	// MaxRecords is how many chunks a donor is asked for at once.
@@ -37,6 +37,8 @@ type Donor interface {
 type donors struct {
 	mu   sync.Mutex // guards what follows
 	list []*restingDonor
+
+	wait time.Duration // for one donor; set once
 }
 
 // restingDonor is a donor that reads leave alone for a while after it was away.
@@ -74,14 +76,14 @@ func (s *Store) restingDonors() []*restingDonor {
 
 // ask asks for one chunk and waits a bounded time, also for a donor that does
 // not look at its context.
-func (d *restingDonor) ask(ctx context.Context, id ID) ([]byte, error) {
+func (d *restingDonor) ask(ctx context.Context, id ID, most time.Duration) ([]byte, error) {
 	d.mu.Lock()
 	rest := time.Until(d.until)
 	d.mu.Unlock()
 	if rest > 0 {
 		return nil, errors.New("it did not answer a moment ago")
 	}
-	recs, err := AskDonor(ctx, d.Donor, []ID{id}, donorWait)
+	recs, err := AskDonor(ctx, d.Donor, []ID{id}, most)
 	if err != nil {
 		if ctx.Err() == nil {
 			d.mu.Lock()
@@ -128,7 +130,7 @@ func AskDonor(ctx context.Context, d Donor, ids []ID, most time.Duration) ([][]b
 func (s *Store) fromDonors(ctx context.Context, id ID, buf []byte) (rec, plain []byte, err error) {
 	var tried []error
 	for _, d := range s.restingDonors() {
-		rec, err := d.ask(ctx, id)
+		rec, err := d.ask(ctx, id, s.donors.wait)
 		if err == nil {
 			if plain, err = s.provedRecord(buf, rec, id); err == nil {
 				s.log.Warn("a damaged chunk was read from a replica", "chunk", id.String(), "replica", d.Name())

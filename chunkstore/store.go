@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -29,6 +30,8 @@ type Options struct {
 	// replicas are not asked. It must not wait; Close of the store closes the
 	// donor if that is an io.Closer.
 	Donor func(Replica) Donor
+	// DonorWait is how long a read waits for one donor; 0: 20 s.
+	DonorWait time.Duration
 }
 
 // Store is an open store in the one process that owns it. Its methods are safe
@@ -89,6 +92,9 @@ func Open(dir string, opts Options) (*Store, error) {
 	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
+	}
+	if s.donors.wait = opts.DonorWait; s.donors.wait == 0 {
+		s.donors.wait = defaultDonorWait
 	}
 	if s.size == 0 {
 		s.size = DefaultPackSize
