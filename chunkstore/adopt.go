@@ -40,9 +40,16 @@ func (s *Store) adopt() error {
 	if err := s.packs(context.Background(), func(n uint64, _ packInfo) { known[n] = true }); err != nil {
 		return err
 	}
+	trashed, err := s.trash()
+	if err != nil {
+		return err
+	}
 	var unknown []foundPack
-	err := s.media.List(func(name string) error {
+	err = s.media.List(func(name string) error {
 		n, ok := parsePackName(name)
+		if _, is := trashed[n]; is {
+			return nil // what it held lies elsewhere
+		}
 		if !ok {
 			s.log.Warn("a file among the packs is not a pack; it is left alone", "file", name)
 		} else if known[n] {
@@ -145,6 +152,11 @@ func (s *Store) adoptPack(p foundPack) error {
 		}
 		if err != nil {
 			s.log.Error("a root can't be read", "pack", packName(p.number), "offset", e.Offset, "err", err)
+			continue
+		}
+		if dropped, err := s.isDropped(r.name); err != nil {
+			return err
+		} else if dropped {
 			continue
 		}
 		roots = append(roots, r)

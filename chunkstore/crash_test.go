@@ -41,7 +41,8 @@ func (w *world) writeVersion(ctx context.Context, s *Store, name string, seed in
 	defer ses.Close()
 	var ids []byte
 	for i := range 12 {
-		plain := chunkOf(uint64(seed*6+i+1), 9000+i)
+		n := seed*6 + i
+		plain := chunkOf(uint64(n+1), 9000+n%12)
 		rec := record(s, pack.KindData, plain)
 		if _, err := ses.Put(ctx, []pack.Record{rec}); err != nil {
 			return err

@@ -8,6 +8,8 @@
 //	replicas.json        other stores of the same key, which heal this one
 //	log/heal.jsonl       what heals did (and heal.1.jsonl to heal.3.jsonl, older)
 //	quarantine/          packs that a repair has replaced; nothing reads them
+//	trash/               packs that a prune has done away with, until their grace is over
+//	prune/               what a prune has marked so far; worth nothing to others
 //	lock, socket         of the owner process (package owner)
 //
 // # Index
@@ -22,6 +24,12 @@
 //	's' pack u64 (BE) -> time i64, 1 quick or 2 deep u8, result u8  a pack's last proof
 //	'q' pack u64 (BE) -> pack u64    replaced by that one, on its way to quarantine/
 //	'w' name          -> time i64, state u8                         a version's validation
+//	'g'               -> JSON                    how far a prune is (pruneState)
+//	'x' id[32]        -> a place, as in 'c'      a condemned chunk: dead if it still lies there
+//	'y' name          -> nothing                 a root that the prune has walked
+//	'm', 'l' id[32]   -> number of the walk      a map that a prune, a look has walked
+//	'z' name          -> body                    a root that was dropped and whose record still lies in a pack
+//	't' pack u64 (BE) -> time i64                a pack in the trash, or on its way there
 //
 // Times are Unix seconds. 'd', 's' and 'w' are lost with the index and cost
 // another scrub, no more; so is 'q', and then the next scrub moves the pack.
@@ -40,6 +48,39 @@
 // crash before 2 leaves an unknown pack, which Open indexes; after 2 Open
 // finishes what 'q' says. Where something does not come back, the old pack
 // stays and a new one takes in what was healed.
+//
+// # Prune
+//
+// A prune (1) drops the roots that it is told to, in one synced batch, while no
+// root can become visible; (2) walks the others and marks what they lead to, in
+// sorted files, not in memory; (3) condemns every chunk in the index that is not
+// marked, by an 'x'; (4) waits for the sessions that were open then, and walks
+// the roots that became visible meanwhile: what they lead to is revived; (5)
+// copies what is alive in packs with much that is dead, and in small ones, to
+// new packs, makes them durable, and in one synced batch leads the chunks there,
+// takes the dead ones out of the index and says of the old packs that they are
+// trash; (6) renames these to trash/; (7) deletes them there when their grace is
+// over. Packs without anything alive need no copy.
+//
+// From before the first 'x' on, a session that asks for a chunk or puts it takes
+// its 'x' away, and (5) looks at each 'x' again under the lock that this takes.
+// A session from before may know chunks that it never asked for again, such as
+// those of a previous version: so (4). No clock has a say; the grace only delays.
+//
+// A record lies in a pack if and only if the index leads to it or to another
+// record of its chunk: a dead chunk stays in the index until its pack goes. So a
+// scrub can tell a lost entry from a pruned one, and a dead chunk that is wanted
+// again costs nothing. A dropped root keeps its name taken, by 'z', until no pack
+// holds its record, and is shown to whoever names roots to drop: a tombstone
+// above it must stay as long, because an index made anew shows both again.
+//
+// After a crash: before (3) is complete, the next prune begins anew (or goes on
+// with the walk, if it was stopped in good order); after that it goes on with
+// (4), for roots may have become visible of which the log lost the revival; a
+// new pack without a batch holds copies and is adopted; a pack with a 't' among
+// the packs is moved to the trash by Open, and never adopted.
+//
+// Memory: 32 MiB of marks, 64 buffers to read them back, 100 bytes a pack.
 //
 // # Order
 //

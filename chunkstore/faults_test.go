@@ -149,7 +149,8 @@ func (w *world) shareVersion(ctx context.Context, s *Store, name string, seed in
 	}
 	var ids []byte
 	for i := range 12 {
-		rec := record(s, pack.KindData, chunkOf(uint64(seed*6+i+1), 3000+i))
+		n := seed*6 + i
+		rec := record(s, pack.KindData, chunkOf(uint64(n+1), 3000+n%12))
 		if err := put(rec); err != nil {
 			return err
 		}

@@ -24,6 +24,7 @@ type packFile struct {
 	media.File
 	pack uint64
 	refs int
+	gone bool // to be closed by its last user
 	idle *list.Element
 }
 
@@ -78,11 +79,31 @@ func (c *packFiles) done(f *packFile) {
 	if f.refs > 0 {
 		return
 	}
+	if f.gone {
+		f.Close()
+		return
+	}
 	f.idle = c.idle.PushBack(f)
 	for c.idle.Len() > maxOpenPacks {
 		old := c.idle.Remove(c.idle.Front()).(*packFile)
 		delete(c.byPack, old.pack)
 		old.Close()
+	}
+}
+
+// drop closes a pack that nothing refers to any more, so that its space can be
+// freed; readers that are under way finish first.
+func (c *packFiles) drop(pack uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	f := c.byPack[pack]
+	if f == nil {
+		return
+	}
+	delete(c.byPack, pack)
+	if f.gone = true; f.refs == 0 {
+		c.idle.Remove(f.idle)
+		f.Close()
 	}
 }
 

@@ -24,6 +24,16 @@ const (
 	keyReplaced = 'q'
 	keyState    = 'w'
 
+	// What a prune knows; see prune.go. Lost with the index, it costs another
+	// prune.
+	keyPrune     = 'g'
+	keyCondemned = 'x'
+	keyWalked    = 'y'
+	keySeen      = 'm'
+	keyLooked    = 'l'
+	keyDropped   = 'z'
+	keyTrash     = 't'
+
 	placeLen    = 16
 	packInfoLen = 29
 )

@@ -50,6 +50,7 @@ func (s *Store) readRecord(ctx context.Context, id ID, buf []byte) ([]byte, plac
 	if err := ctx.Err(); err != nil {
 		return nil, place{}, err
 	}
+	s.pruning.ops.Add(1)
 	if f, ok := s.hold(id); ok {
 		defer f.in.refs.RUnlock()
 		at := place{f.in.Header().Pack, f.entry.Offset, f.entry.PayloadLen}
@@ -59,15 +60,27 @@ func (s *Store) readRecord(ctx context.Context, id ID, buf []byte) ([]byte, plac
 		}
 		return rec, at, nil
 	}
-	at, ok, err := s.lookup(id)
-	if err != nil {
-		return nil, at, err
+	return s.readPublished(id, buf)
+}
+
+// readPublished reads a record from where the index has it. A prune or a repair
+// may move it between the look-up and the read: then it is looked up again.
+func (s *Store) readPublished(id ID, buf []byte) ([]byte, place, error) {
+	var was place
+	for {
+		at, ok, err := s.lookup(id)
+		if err != nil {
+			return nil, at, err
+		}
+		if !ok {
+			return nil, at, fmt.Errorf("chunk %v: %w", id, ErrNotFound)
+		}
+		rec, err := s.readPlace(id, at, buf)
+		if err == nil || at == was {
+			return rec, at, err
+		}
+		was = at // damage is damage if it is in the same place twice
 	}
-	if !ok {
-		return nil, at, fmt.Errorf("chunk %v: %w", id, ErrNotFound)
-	}
-	rec, err := s.readPlace(id, at, buf)
-	return rec, at, err
 }
 
 // hold returns where an in-flight chunk lies and keeps its pack open until

@@ -128,6 +128,13 @@ func (s *Store) reserve(name string) error {
 	if !errors.Is(err, pebble.ErrNotFound) {
 		return fmt.Errorf("root %q: %w", name, err)
 	}
+	if dropped, err := s.isDropped(name); err != nil {
+		return err
+	} else if dropped {
+		// Two records of one name must not lie in the packs: an index made
+		// anew could not tell which one counts.
+		return fmt.Errorf("root %q was dropped and is not gone yet: %w", name, ErrRootExists)
+	}
 	s.names[name] = true
 	return nil
 }
@@ -142,6 +149,8 @@ func (s *Store) unreserve(name string) {
 // root's record to a meta pack and seals that. The root becomes visible with
 // the pack's batch.
 func (w *writer) commitRoot(ctx context.Context, r root, plain []byte, lost int) error {
+	w.store.rootMu.RLock()
+	defer w.store.rootMu.RUnlock()
 	rec := w.store.codec.Encode(nil, pack.KindRoot, w.store.codec.ID(plain), plain)
 	p, err := w.appendRoot(ctx, rec, lost)
 	if err != nil {

@@ -13,6 +13,15 @@ import (
 // AdoptPack indexes a pack that the index does not know, and that was proved to
 // be whole, with the roots in it.
 func (s *Store) AdoptPack(n uint64) (roots int, err error) {
+	if err := s.using.lock(context.Background(), n); err != nil {
+		return 0, err
+	}
+	defer s.using.unlock(n)
+	if trashed, err := s.isTrashed(n); err != nil || trashed {
+		return 0, err
+	}
+	s.rootMu.RLock()
+	defer s.rootMu.RUnlock()
 	p := s.inspect(n)
 	if p.err != nil {
 		return 0, fmt.Errorf("adopt pack %016x: %w", n, p.err)
@@ -25,6 +34,11 @@ func (s *Store) AdoptPack(n uint64) (roots int, err error) {
 		r, err := s.readRoot(n, e)
 		if err != nil {
 			return 0, fmt.Errorf("adopt pack %016x: %w", n, err)
+		}
+		if dropped, err := s.isDropped(r.name); err != nil {
+			return 0, err
+		} else if dropped {
+			continue
 		}
 		found = append(found, r)
 	}

@@ -32,6 +32,7 @@ type PackReport struct {
 	Known    bool   // the index knows the pack
 	Foreign  string // why the file is not a pack of this store; nothing else is told then
 	Missing  bool   // there is no such file
+	Pruned   bool   // there was such a pack, and a prune has done away with it; nothing else is told then
 	Result   PackResult
 	Faults   []pack.Fault
 	Bad      []ChunkDamage // damaged chunks that the index has in this pack, or, of a pack that it does not know, nowhere
@@ -54,6 +55,10 @@ type ChunkDamage struct {
 // everything else.
 func (s *Store) ProvePack(ctx context.Context, n uint64, opts ProveOptions) (PackReport, error) {
 	began := time.Now()
+	if err := s.using.lock(ctx, n); err != nil {
+		return PackReport{Pack: n}, err
+	}
+	defer s.using.unlock(n)
 	p := &packProver{Store: s, ctx: ctx, opts: opts, here: map[ID]proved{}}
 	p.Pack = n
 	if err := p.run(); err != nil {
@@ -90,9 +95,15 @@ func (p *packProver) run() error {
 	if err != nil {
 		return err
 	}
+	if p.Pruned, err = p.isTrashed(p.Pack); err != nil || p.Pruned {
+		return err
+	}
 	p.Known, p.WantSize = info.records != 0 || info.size != 0, int64(info.size)
 	f, err := p.media.Open(packName(p.Pack))
 	switch {
+	case errors.Is(err, fs.ErrNotExist) && !p.Known:
+		p.Pruned = true // and the trash was emptied
+		return nil
 	case errors.Is(err, fs.ErrNotExist):
 		p.Missing, p.Result = true, PackDamaged
 		if p.Known {

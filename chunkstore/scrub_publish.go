@@ -22,6 +22,7 @@ type move struct {
 // place of its chunks; in the same batch the old pack is said to be replaced.
 func (r *packRepair) publishNew() error {
 	if r.out != nil {
+		defer r.unmake(r.out)
 		err := r.out.Seal()
 		if err == nil {
 			err = r.out.up.Commit()
@@ -51,6 +52,8 @@ func (r *packRepair) events() []Event {
 }
 
 func (r *packRepair) publishMoves() error {
+	r.rootMu.RLock()
+	defer r.rootMu.RUnlock()
 	r.damage.mu.Lock()
 	defer r.damage.mu.Unlock()
 	b := r.index.NewBatch()
@@ -101,6 +104,11 @@ func (r *packRepair) batchPacks(b *pebble.Batch) error {
 		}
 	}
 	for _, rt := range r.roots {
+		if dropped, err := r.isDropped(rt.name); err != nil {
+			return err
+		} else if dropped {
+			continue
+		}
 		if err := b.Set(rootKey(rt.name), rt.body, nil); err != nil {
 			return fmt.Errorf("index root: %w", err)
 		}

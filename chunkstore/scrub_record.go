@@ -56,8 +56,8 @@ func (p *packProver) record(e pack.Entry, rec []byte, err error) error {
 	return p.checkRoot(e, rec)
 }
 
-// checkRoot looks for the root of a record in the index. Nothing removes roots
-// yet, so one that is not there was lost.
+// checkRoot looks for the root of a record in the index. One that is not there,
+// and was not dropped, was lost.
 func (p *packProver) checkRoot(e pack.Entry, rec []byte) error {
 	if e.Kind != pack.KindRoot {
 		return nil
@@ -70,7 +70,9 @@ func (p *packProver) checkRoot(e pack.Entry, rec []byte) error {
 	if err != nil {
 		return nil
 	}
-	if _, err := p.Root(p.ctx, r.name); !errors.Is(err, ErrNotFound) {
+	p.rootMu.RLock()
+	defer p.rootMu.RUnlock()
+	if lost, err := p.isLostRoot(p.ctx, r.name); err != nil || !lost {
 		return err
 	}
 	p.Entries++

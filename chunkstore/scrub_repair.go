@@ -26,6 +26,13 @@ type PackRepair struct {
 func (s *Store) RepairPack(ctx context.Context, found PackReport, reader func(io.ReaderAt) io.ReaderAt) (PackRepair, error) {
 	r := &packRepair{Store: s, ctx: ctx, found: found}
 	r.Pack = found.Pack
+	if err := s.using.lock(ctx, found.Pack); err != nil {
+		return r.PackRepair, err
+	}
+	defer s.using.unlock(found.Pack)
+	if known, err := s.knows(found.Pack); err != nil || found.Known && !known {
+		return PackRepair{Pack: found.Pack}, err // pruned since it was proved
+	}
 	if err := r.run(reader); err != nil {
 		return r.PackRepair, fmt.Errorf("repair pack %016x: %w", found.Pack, err)
 	}
@@ -185,7 +192,7 @@ func (r *packRepair) heal(in io.ReaderAt, size int64, d ChunkDamage) error {
 func (r *packRepair) take(id ID, kind pack.Kind, rec, plain []byte, was place, had bool) error {
 	if r.out == nil {
 		var err error
-		if r.out, err = r.newPack(pack.ClassOf(kind)); err != nil {
+		if r.out, err = r.makePack(pack.ClassOf(kind)); err != nil {
 			return err
 		}
 		r.New = r.out.Header().Pack
@@ -202,9 +209,10 @@ func (r *packRepair) take(id ID, kind pack.Kind, rec, plain []byte, was place, h
 	if err != nil {
 		return nil // proved and still not a root: nothing can be made of it
 	}
-	if _, err = r.Root(r.ctx, rt.name); errors.Is(err, ErrNotFound) {
+	if lost, lerr := r.isLostRoot(r.ctx, rt.name); lerr != nil {
+		err = lerr
+	} else if lost {
 		r.roots = append(r.roots, root{rt.name, append([]byte(nil), rt.body...)})
-		err = nil
 	}
 	return err
 }
@@ -216,5 +224,6 @@ func (r *packRepair) abandon() error {
 	}
 	out := r.out
 	r.out, r.New = nil, 0
+	r.unmake(out)
 	return out.up.Close()
 }

@@ -32,6 +32,10 @@ func (s *Store) RescueCopies(ctx context.Context) (int, error) {
 // rescueFrom takes what one pack has of the lost chunks. A pack that can't be
 // read has nothing to give.
 func (s *Store) rescueFrom(n uint64, lost map[ID]bool) (back int) {
+	if s.using.lock(context.Background(), n) != nil {
+		return 0
+	}
+	defer s.using.unlock(n)
 	f, err := s.media.Open(packName(n))
 	if err != nil {
 		return 0

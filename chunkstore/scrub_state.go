@@ -129,6 +129,9 @@ func (s *Store) UnknownPacks(ctx context.Context) ([]uint64, error) {
 		if !ok {
 			return ctx.Err()
 		}
+		if trashed, err := s.isTrashed(n); err != nil || trashed {
+			return err
+		}
 		// A pack leaves the pending ones after it has entered the index, so
 		// the second look-up is the one that counts.
 		for range 2 {
@@ -169,7 +172,9 @@ func (s *Store) isPending(n uint64) bool {
 			return true
 		}
 	}
-	return false
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.making[n]
 }
 
 // Validation is what is known of one version. The numbers are on disk.

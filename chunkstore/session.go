@@ -16,8 +16,9 @@ var errClosed = errors.New("store is closed")
 // session is a Session of a *Store.
 type session struct {
 	*Store
-	what string // for messages
-	lost int    // the store's lost packs when it began
+	what   string // for messages
+	number uint64 // sessions that began earlier have smaller ones
+	lost   int    // the store's lost packs when it began
 }
 
 var _ Session = (*session)(nil)
@@ -29,7 +30,8 @@ func (s *Store) Begin(_ context.Context, what string) (Session, error) {
 	if s.closed {
 		return nil, fmt.Errorf("begin %s: %w", what, errClosed)
 	}
-	ses := &session{Store: s, what: what, lost: s.lost}
+	ses := &session{Store: s, what: what, number: s.begun, lost: s.lost}
+	s.begun++
 	s.sessions[ses] = true
 	return ses, nil
 }
@@ -40,7 +42,7 @@ func (ses *session) Has(ctx context.Context, ids []ID, have []bool) error {
 		return err
 	}
 	for i, id := range ids {
-		ok, err := ses.has(id)
+		ok, err := ses.claim(id)
 		if err != nil {
 			return err
 		}
@@ -82,7 +84,11 @@ func (ses *session) Commit(ctx context.Context, name string, body []byte) error 
 func (ses *session) Close() error {
 	ses.mu.Lock()
 	defer ses.mu.Unlock()
-	delete(ses.sessions, ses)
+	if ses.sessions[ses] {
+		delete(ses.sessions, ses)
+		close(ses.ended)
+		ses.ended = make(chan struct{})
+	}
 	return nil
 }
 
@@ -90,6 +96,7 @@ func (ses *session) check(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	ses.pruning.ops.Add(1)
 	ses.mu.Lock()
 	defer ses.mu.Unlock()
 	if !ses.sessions[ses] {

@@ -56,10 +56,21 @@ type Store struct {
 	donorOf func(Replica) Donor
 	healLog healLog
 
+	pruning pruning
+	using   packUsers
+
+	// rootMu is held for reading while a root becomes visible, and for
+	// writing while roots are dropped: nothing slips between the decision to
+	// drop a root and its end.
+	rootMu sync.RWMutex
+
 	mu       sync.Mutex        // guards what follows
 	inflight map[ID]inflight   // appended, not yet in the index
 	names    map[string]bool   // roots being committed
 	sessions map[*session]bool // open ones
+	begun    uint64            // sessions so far: the next one's number
+	ended    chan struct{}     // closed when a session ends, and made anew
+	making   map[uint64]bool   // packs that a repair or a prune writes
 	lost     int               // how many packs failed to seal
 	lostErr  error             // why the last one did
 	adopted  Adopted
@@ -89,6 +100,7 @@ func Open(dir string, opts Options) (*Store, error) {
 	s := &Store{
 		cfg: cfg, fs: fsys, dir: dir, log: opts.Log, size: opts.PackSize, donorOf: opts.Donor,
 		inflight: map[ID]inflight{}, names: map[string]bool{}, sessions: map[*session]bool{},
+		ended: make(chan struct{}), making: map[uint64]bool{},
 	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
@@ -118,9 +130,11 @@ func Open(dir string, opts Options) (*Store, error) {
 	if _, err := s.FinishRepairs(context.Background()); err != nil {
 		s.log.Error("a repair could not be finished; the next scrub tries again", "err", err)
 	}
-	err = s.adopt()
+	if err = s.finishTrash(); err == nil {
+		err = s.adopt()
+	}
 	if err == nil {
-		err = s.loadDamage()
+		err = errors.Join(s.loadDamage(), s.loadPruning())
 	}
 	if err != nil {
 		s.index.Close()

@@ -60,6 +60,25 @@ func (s *Store) newPack(class pack.Class) (*openPack, error) {
 	return &openPack{Writer: pack.NewWriter(up, pack.Header{Pack: n, Store: s.cfg.storeID(), Class: class}, s.packOptions()), up: up, done: make(chan struct{})}, nil
 }
 
+// makePack is newPack for a pack that no writer fills. The caller ends it with
+// unmake.
+func (s *Store) makePack(class pack.Class) (*openPack, error) {
+	p, err := s.newPack(class)
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.making[p.Header().Pack] = true
+	return p, nil
+}
+
+func (s *Store) unmake(p *openPack) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.making, p.Header().Pack)
+}
+
 func (s *Store) packOptions() pack.WriterOptions {
 	return pack.WriterOptions{NoParity: s.cfg.NoParity}
 }
@@ -70,7 +89,7 @@ func (w *writer) put(ctx context.Context, recs []pack.Record) (res PutResult, er
 		// Outside the lock: a chunk that is published between this look
 		// and the next is stored twice, which wastes its bytes and harms
 		// nothing.
-		if ok, err := w.store.hasPublished(rec.ID); err != nil || ok {
+		if ok, err := w.store.claimPublished(rec.ID); err != nil || ok {
 			if err != nil {
 				return res, err
 			}

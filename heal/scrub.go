@@ -186,6 +186,9 @@ func (s *scrub) prove(ctx context.Context, t target) error {
 	if err != nil {
 		return err
 	}
+	if found.Pruned {
+		return nil
+	}
 	s.mu.Lock()
 	s.report.take(found)
 	if found.Missing && !t.unknown {
