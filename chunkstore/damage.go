@@ -108,6 +108,9 @@ func (s *Store) Damage(ctx context.Context, fn func(DamagedChunk) error) error {
 func (s *Store) loadDamage() error {
 	for _, n := range s.adopted.Missing {
 		s.noteGone(n)
+		if err := s.clearProof(n); err != nil { // a scrub must not pass over it
+			return err
+		}
 	}
 	return s.Damage(context.Background(), func(d DamagedChunk) error {
 		s.damage.counter(d.Kind).Add(1)

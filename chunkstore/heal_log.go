@@ -193,25 +193,29 @@ func (s *Store) readLog(name string, fn func(Event) error) (torn int, err error)
 		return 0, err
 	}
 	defer f.Close()
-	in := bufio.NewScanner(f)
-	in.Buffer(make([]byte, 0, 4096), maxLogLine)
-	for in.Scan() {
-		var e Event
-		if len(in.Bytes()) == 0 {
-			continue
+	in := bufio.NewReaderSize(f, maxLogLine)
+	for {
+		line, err := in.ReadSlice('\n')
+		long := errors.Is(err, bufio.ErrBufferFull)
+		for errors.Is(err, bufio.ErrBufferFull) { // no line of ours: to its end
+			_, err = in.ReadSlice('\n')
 		}
-		if json.Unmarshal(in.Bytes(), &e) != nil || e.Event == "" {
-			torn++
-			continue
-		}
-		if err := fn(e); err != nil {
+		if err != nil && !errors.Is(err, io.EOF) {
 			return torn, err
 		}
+		var e Event
+		switch line = bytes.TrimSpace(line); {
+		case long, len(line) > 0 && (json.Unmarshal(line, &e) != nil || e.Event == ""):
+			torn++
+		case len(line) > 0:
+			if err := fn(e); err != nil {
+				return torn, err
+			}
+		}
+		if err != nil {
+			return torn, nil
+		}
 	}
-	if errors.Is(in.Err(), bufio.ErrTooLong) {
-		return torn + 1, nil
-	}
-	return torn, in.Err()
 }
 
 // logServed logs that a read was answered by a donor's help, now and then.

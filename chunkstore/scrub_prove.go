@@ -64,7 +64,10 @@ func (s *Store) ProvePack(ctx context.Context, n uint64, opts ProveOptions) (Pac
 	if err := p.run(); err != nil {
 		return p.PackReport, fmt.Errorf("prove pack %016x: %w", n, err)
 	}
-	if p.Known && !p.Missing {
+	if p.Known && (p.Missing || p.Entries > p.Fixed) {
+		return p.PackReport, s.clearProof(n) // the next scrub must not pass over it
+	}
+	if p.Known {
 		return p.PackReport, s.setProof(n, PackProof{When: began, Deep: opts.Deep, Result: p.Result})
 	}
 	return p.PackReport, nil

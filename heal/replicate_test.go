@@ -208,3 +208,28 @@ func TestReplicateDamagedSource(t *testing.T) {
 		}
 	}
 }
+
+// TestForgottenVersionsStay: what is forgotten here does not travel, and what the
+// replica was told to forget does not come back to it.
+func TestForgottenVersionsStay(t *testing.T) {
+	w := newWorld(t)
+	src, dst := pair(t, w)
+	ctx := context.Background()
+	first, second := w.versions[0], w.versions[1]
+	if _, err := catalog.Forget(ctx, src, first.vm, first.id); err != nil {
+		t.Fatal(err)
+	}
+	if rep := mustReplicate(t, src, dst, ReplicateOptions{}, "one forgotten here"); rep.Copied != len(w.versions)-1 {
+		t.Fatalf("one forgotten here: %+v", rep)
+	}
+	if _, err := dst.Root(ctx, catalog.RootName(first.vm, first.id)); !errors.Is(err, chunkstore.ErrNotFound) {
+		t.Fatalf("a forgotten version travelled: %v", err)
+	}
+	if _, err := catalog.Forget(ctx, dst, second.vm, second.id); err != nil {
+		t.Fatal(err)
+	}
+	rep := mustReplicate(t, src, dst, ReplicateOptions{}, "one forgotten there")
+	if rep.Copied != 0 || rep.Failed != 0 || len(rep.Versions) != 1 || rep.Versions[0].State != VersionForgotten {
+		t.Fatalf("one forgotten there: %+v", rep)
+	}
+}

@@ -135,7 +135,7 @@ func printEvents(opts logOptions, events []chunkstore.Event) error {
 	for _, e := range events {
 		var words []string
 		for _, w := range []struct{ name, value string }{
-			{"chunk", e.Chunk}, {"was", e.Kind}, {"in pack", e.Pack}, {"by", e.Donor}, {"new pack", e.New}, {"now", e.To},
+			{"chunk", e.Chunk}, {"was", e.Kind}, {"in pack", placeText(e)}, {"by", e.Donor}, {"new pack", e.New}, {"now", e.To},
 		} {
 			if w.value != "" {
 				words = append(words, w.name+" "+oneLine(w.value))
@@ -147,6 +147,14 @@ func printEvents(opts logOptions, events []chunkstore.Event) error {
 		_, err = fmt.Fprintf(opts.Out, "%s  %s: %s\n", timeText(e.Time), oneLine(e.Event), strings.Join(words, ", "))
 	}
 	return err
+}
+
+// placeText says where a chunk lay.
+func placeText(e chunkstore.Event) string {
+	if e.Pack == "" || e.Chunk == "" {
+		return e.Pack
+	}
+	return fmt.Sprintf("%s at %d", e.Pack, e.Offset)
 }
 
 // errPage ends the reading of a log when a page is full.
