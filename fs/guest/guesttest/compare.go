@@ -30,6 +30,9 @@ type Options struct {
 	// DirsRebuilt says that the kernel's recovery wrote directories anew:
 	// their times, sizes and links are its own.
 	DirsRebuilt bool
+	// Recovery is when the kernel's recovery began, if it sets times of change:
+	// those from then on are its own.
+	Recovery time.Time
 	// Skip leaves out a path (relative to the root) and all beneath it.
 	Skip func(path string) bool
 }
@@ -161,7 +164,9 @@ func (c *comparison) compareAttr(path string, n guest.Node, a guest.Attr, st *un
 		return
 	}
 	check("mtime", nanos(a.Mtime), kernelTime(st.Mtime))
-	check("ctime", nanos(a.Ctime), kernelTime(st.Ctime))
+	if c.Recovery.IsZero() || kernelTime(st.Ctime) < c.Recovery.UnixNano() {
+		check("ctime", nanos(a.Ctime), kernelTime(st.Ctime))
+	}
 	check("atime", nanos(a.Atime), kernelTime(st.Atime))
 	if st.Mask&unix.STATX_BTIME != 0 && !c.NoBirth {
 		check("btime", nanos(a.Btime), kernelTime(st.Btime))

@@ -7,6 +7,7 @@ import (
 	"context"
 
 	"holdfast/fs/guest"
+	"holdfast/fs/guest/btrfs"
 	"holdfast/fs/guest/ext4"
 	"holdfast/fs/guest/ntfs"
 	"holdfast/fs/guest/volume"
@@ -15,11 +16,27 @@ import (
 
 // openers by the type that volume.Probe gives a filesystem.
 var openers = map[string]volume.Opener{
-	"ext2": volume.Plain(ext4.Open),
-	"ext3": volume.Plain(ext4.Open),
-	"ext4": volume.Plain(ext4.Open),
-	"ntfs": volume.Plain(ntfs.Open),
-	"xfs":  volume.Plain(xfs.Open),
+	"btrfs": openBtrfs,
+	"ext2":  volume.Plain(ext4.Open),
+	"ext3":  volume.Plain(ext4.Open),
+	"ext4":  volume.Plain(ext4.Open),
+	"ntfs":  volume.Plain(ntfs.Open),
+	"xfs":   volume.Plain(xfs.Open),
+}
+
+// openBtrfs opens a btrfs with all of its devices.
+func openBtrfs(ctx context.Context, v *volume.Volume) (guest.Filesystem, error) {
+	var others []guest.Volume
+	for _, p := range v.Peers {
+		if p != v {
+			others = append(others, p)
+		}
+	}
+	fs, err := btrfs.Open(ctx, v, others...)
+	if err != nil {
+		return nil, err // not an interface that holds a nil pointer
+	}
+	return fs, nil
 }
 
 // Knows says whether there is a reader for filesystems of that type, as

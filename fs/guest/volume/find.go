@@ -191,7 +191,8 @@ func (f *finder) describe(v *Volume) error {
 	return nil
 }
 
-// peers ties volumes together that hold one btrfs.
+// peers ties volumes together that hold one btrfs, and says of which some are
+// missing.
 func (f *finder) peers() {
 	byID := map[string][]*Volume{}
 	for _, v := range f.layout.Volumes {
@@ -201,12 +202,28 @@ func (f *finder) peers() {
 	}
 	for _, v := range f.layout.Volumes {
 		all := byID[v.UUID]
-		if v.Type != "btrfs" || len(all) < 2 || devices(f.ctx, v) < 2 {
+		if v.Type != "btrfs" || len(all) == 0 {
 			continue
 		}
-		v.Peers = all
+		_, count := btrfsDevice(f.ctx, v)
+		if count < 2 {
+			continue
+		}
+		if len(all) > 1 {
+			v.Peers = all
+		}
 		if v != all[0] {
 			v.State, v.Of = Member, []string{all[0].Name}
+			continue
+		}
+		here := map[uint64]bool{}
+		for _, p := range all {
+			number, _ := btrfsDevice(f.ctx, p)
+			here[number] = true
+		}
+		if n := uint64(len(here)); n < count {
+			v.State = Incomplete
+			v.addReason(fmt.Sprintf("%d of its %d devices are here", n, count))
 		}
 	}
 }

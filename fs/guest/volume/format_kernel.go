@@ -80,13 +80,15 @@ func btrfs(p *peek) (Format, bool) {
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// devices is the number of devices of the btrfs on a volume.
-func devices(ctx context.Context, v guest.Volume) uint64 {
+// btrfsDevice gives the number of the device that a volume is in its btrfs, and
+// how many devices that has.
+func btrfsDevice(ctx context.Context, v guest.Volume) (number, count uint64) {
 	p := &peek{ctx: ctx, v: v}
 	if _, ok := btrfs(p); !ok {
-		return 0
+		return 0, 0
 	}
-	return le.Uint64(p.at(btrfsAt, 4096)[136:])
+	b := p.at(btrfsAt, 4096)
+	return le.Uint64(b[201:]), le.Uint64(b[136:])
 }
 
 const namedOnly = "there is no reader for this format; the disk's image has it"

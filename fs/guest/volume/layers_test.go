@@ -239,6 +239,10 @@ func TestBtrfsOfTwoDisks(t *testing.T) {
 	if len(l.Volumes) != 2 || len(l.Volumes[0].Peers) != 2 || l.Volumes[0].State != OK || l.Volumes[1].State != Member {
 		t.Fatalf("%s %+v", summary(l), l.Volumes[0])
 	}
+	l = find(t, b)
+	if len(l.Volumes) != 1 || l.Volumes[0].State != Incomplete || l.Volumes[0].Reason != "1 of its 2 devices are here" {
+		t.Fatalf("%s %+v", summary(l), l.Volumes[0])
+	}
 }
 
 type fakeFS struct{ guest.Filesystem }
