@@ -46,7 +46,11 @@ type damage struct {
 	gone   map[uint64]bool // packs that the index knows and the medium lacks
 	nGone  atomic.Int64
 
+	changes atomic.Int64 // of what is known; see DamageChanges
+
 	scrubbing sync.Mutex // held by the one scrub that runs
+	asideMu   sync.Mutex // guards aside
+	aside     func()     // asks the scrub in the background to step aside; nil: none runs
 }
 
 func damageKey(id ID) []byte { return append([]byte{keyDamage}, id[:]...) }
@@ -131,6 +135,9 @@ func (s *Store) noteGone(n uint64) {
 	if s.damage.gone == nil {
 		s.damage.gone = map[uint64]bool{}
 	}
+	if !s.damage.gone[n] {
+		s.damage.changes.Add(1)
+	}
 	s.damage.gone[n] = true
 	s.damage.nGone.Store(int64(len(s.damage.gone)))
 }
@@ -154,6 +161,14 @@ func (s *Store) isGone(n uint64) bool {
 	return s.damage.gone[n]
 }
 
+// DamageChanges counts how often something was found damaged since Open, and
+// what is known to be damaged, missing or unreadable now: where both are as
+// before, no version's state has changed by damage.
+func (s *Store) DamageChanges() (found, now int64) {
+	d := &s.damage
+	return d.changes.Load(), d.lost.Load() + d.unread.Load() + d.nGone.Load()
+}
+
 // Distrust reports whether any chunk is known to be damaged or any pack to be
 // missing: then a capture must ask for every chunk, also where it sees no
 // change.
@@ -168,6 +183,14 @@ func (s *Store) Damaged(id ID) (bool, error) {
 	}
 	d, ok, err := s.damageOf(id)
 	return ok && d.Kind != pack.Unreadable, err
+}
+
+// DamageOf returns what is known of a chunk's damage, if there is any.
+func (s *Store) DamageOf(id ID) (DamagedChunk, bool, error) {
+	if s.damage.lost.Load()+s.damage.unread.Load() == 0 {
+		return DamagedChunk{}, false, nil
+	}
+	return s.damageOf(id)
 }
 
 func (s *Store) damageOf(id ID) (DamagedChunk, bool, error) {
@@ -224,6 +247,7 @@ func (s *Store) noteDamage(d *pack.Damage) error {
 		s.damage.counter(old.Kind).Add(-1)
 	}
 	s.damage.counter(rec.Kind).Add(1)
+	s.damage.changes.Add(1)
 	return s.clearProof(d.Pack)
 }
 

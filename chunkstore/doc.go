@@ -23,16 +23,19 @@
 //	                     last seen i64, what was tried              a damaged chunk
 //	's' pack u64 (BE) -> time i64, 1 quick or 2 deep u8, result u8  a pack's last proof
 //	'q' pack u64 (BE) -> pack u64    replaced by that one, on its way to quarantine/
-//	'w' name          -> time i64, state u8                         a version's validation
 //	'g'               -> JSON                    how far a prune is (pruneState)
 //	'x' id[32]        -> a place, as in 'c'      a condemned chunk: dead if it still lies there
 //	'y' name          -> nothing                 a root that the prune has walked
 //	'm', 'l' id[32]   -> number of the walk      a map that a prune, a look has walked
 //	'z' name          -> body                    a root that was dropped and whose record still lies in a pack
 //	't' pack u64 (BE) -> time i64                a pack in the trash, or on its way there
+//	'w' name          -> time i64, state u8, lasting u8             a version's validation
+//	'v' name disk u16 (BE) -> time i64, state u8, tries u16, next i64, problem
+//	                                                                validation of one of its disks
+//	'j' name          -> a background job's own words
 //
-// Times are Unix seconds. 'd', 's' and 'w' are lost with the index and cost
-// another scrub, no more; so is 'q', and then the next scrub moves the pack.
+// Times are Unix seconds. 'd', 's', 'w', 'v' and 'j' are lost with the index and
+// cost another scrub, no more; so is 'q', and then the next scrub moves the pack.
 //
 // A chunk whose 'd' says corrupt or missing counts as absent: the next capture
 // that brings it stores it again, and the batch that publishes its new place

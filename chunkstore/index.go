@@ -23,6 +23,8 @@ const (
 	keyProof    = 's'
 	keyReplaced = 'q'
 	keyState    = 'w'
+	keyItem     = 'v'
+	keyJob      = 'j'
 
 	// What a prune knows; see prune.go. Lost with the index, it costs another
 	// prune.

@@ -17,6 +17,12 @@ var recordBuffers = sync.Pool{New: func() any { b := make([]byte, 0, pack.MaxRec
 
 // Get implements Getter.
 func (s *Store) Get(ctx context.Context, id ID, buf []byte) ([]byte, error) {
+	s.activity.begin()
+	defer s.activity.end()
+	return s.get(ctx, id, buf)
+}
+
+func (s *Store) get(ctx context.Context, id ID, buf []byte) ([]byte, error) {
 	rb := recordBuffers.Get().(*[]byte)
 	defer recordBuffers.Put(rb)
 	rec, at, err := s.readRecord(ctx, id, *rb)
@@ -35,6 +41,8 @@ func (s *Store) Get(ctx context.Context, id ID, buf []byte) ([]byte, error) {
 // checksum, for a reader that decodes and proves it itself. It uses buf's
 // capacity when that suffices; errors are Get's.
 func (s *Store) ReadRecord(ctx context.Context, id ID, buf []byte) ([]byte, error) {
+	s.activity.begin()
+	defer s.activity.end()
 	rec, at, err := s.readRecord(ctx, id, buf)
 	if err == nil {
 		if _, err = pack.CheckStored(rec); err == nil {

@@ -59,6 +59,9 @@ func (p PackProof) append(b []byte) []byte {
 	return append(b, mode, byte(p.Result))
 }
 
+// Proof returns a pack's last proof.
+func (s *Store) Proof(n uint64) (PackProof, error) { return s.proof(n) }
+
 // proof returns a pack's last proof; one that can't be parsed is none.
 func (s *Store) proof(n uint64) (PackProof, error) {
 	v, closer, err := s.index.Get(proofKey(n))
@@ -175,65 +178,4 @@ func (s *Store) isPending(n uint64) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.making[n]
-}
-
-// Validation is what is known of one version. The numbers are on disk.
-type Validation uint8
-
-const (
-	Pending    Validation = 0
-	Valid      Validation = 1 // its maps fit, and each of its chunks was proved since it was captured
-	Hurt       Validation = 2 // it contains corrupt or missing data
-	Incomplete Validation = 3 // it could not be proved: the storage could not be read
-)
-
-func (v Validation) String() string {
-	return [...]string{"pending", "valid", "damaged", "incomplete"}[min(v, Incomplete)]
-}
-
-// RootState is the validation of the version under a root's name.
-type RootState struct {
-	State Validation
-	When  time.Time
-}
-
-func stateKey(name string) []byte { return append([]byte{keyState}, name...) }
-
-// SetRootState remembers the validation of a version.
-func (s *Store) SetRootState(name string, st RootState) error {
-	v := append(binary.LittleEndian.AppendUint64(nil, uint64(st.When.Unix())), byte(st.State))
-	if err := s.index.Set(stateKey(name), v, pebble.NoSync); err != nil {
-		return fmt.Errorf("remember state of %q: %w", name, err)
-	}
-	return nil
-}
-
-// RootState returns it. A version that was found damaged is pending again once
-// the store has no damage.
-func (s *Store) RootState(name string) (RootState, error) {
-	v, closer, err := s.index.Get(stateKey(name))
-	if errors.Is(err, pebble.ErrNotFound) {
-		return RootState{}, nil
-	}
-	if err != nil {
-		return RootState{}, fmt.Errorf("look up state of %q: %w", name, err)
-	}
-	defer closer.Close()
-	if len(v) != 9 || Validation(v[8]) > Incomplete {
-		return RootState{}, nil
-	}
-	st := RootState{State: Validation(v[8]), When: time.Unix(int64(binary.LittleEndian.Uint64(v)), 0).UTC()}
-	if st.State == Hurt && !s.Distrust() {
-		st.State = Pending
-	}
-	return st, nil
-}
-
-// BeginScrub takes the right to scrub the store, which one caller has at a
-// time, and returns how to give it back.
-func (s *Store) BeginScrub() (end func(), ok bool) {
-	if !s.damage.scrubbing.TryLock() {
-		return nil, false
-	}
-	return s.damage.scrubbing.Unlock, true
 }

@@ -50,11 +50,12 @@ type Store struct {
 	files *packFiles
 	size  int64 // at which a pack is sealed
 
-	writers [2]writer // by pack.Class
-	damage  damage
-	donors  donors
-	donorOf func(Replica) Donor
-	healLog healLog
+	writers  [2]writer // by pack.Class
+	damage   damage
+	activity activity
+	donors   donors
+	donorOf  func(Replica) Donor
+	healLog  healLog
 
 	pruning pruning
 	using   packUsers

@@ -3,6 +3,7 @@ package heal
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"holdfast/chunkstore"
@@ -40,9 +41,17 @@ type HurtPack struct {
 type HurtReport struct {
 	Chunks    []HurtChunk `json:"chunks"`
 	Packs     []HurtPack  `json:"packs"`     // to repair
-	Manifests []string    `json:"manifests"` // VM@VERSION whose manifests can't be read
-	Unlisted  int         `json:"unlisted"`  // uses and chunks that Trim has cut off
+	Manifests []string    `json:"manifests"` // VM@VERSION whose manifests can't be read, or whose maps don't fit
+	Unlisted  int         `json:"unlisted"`  // chunks and uses beyond the bound of the list
+
+	versions map[[2]string]bool // hurt VM and version: has corrupt or missing data, not only what can't be read
+	unfit    map[[2]string]bool // those whose maps don't fit each other
 }
+
+// maxHurt bounds the chunks, and their uses, that a report lists one by one. What
+// is hurt is known without a bound: of chunks in the index, of versions by their
+// states.
+const maxHurt = 50000
 
 // Trim cuts the report to about n chunks and uses, so that it fits into one
 // answer.
@@ -71,12 +80,13 @@ func (r *HurtReport) Exists() bool { return len(r.Chunks)+len(r.Packs)+len(r.Man
 // follows the maps of all versions, each distinct map without damage once, and
 // only where there is damage.
 func Hurt(ctx context.Context, store *chunkstore.Store) (*HurtReport, error) {
-	return hurtOf(ctx, store, nil)
+	return hurtOf(ctx, store, nil, nil)
 }
 
-// hurtOf is Hurt for one version, or all.
-func hurtOf(ctx context.Context, store *chunkstore.Store, only *catalog.Version) (*HurtReport, error) {
-	r := &HurtReport{Chunks: []HurtChunk{}, Packs: []HurtPack{}, Manifests: []string{}}
+// hurtOf is Hurt for one version, or all. each, if it is not nil, sees the walk
+// before it begins.
+func hurtOf(ctx context.Context, store *chunkstore.Store, only *catalog.Version, each func(*walk)) (*HurtReport, error) {
+	r := &HurtReport{Chunks: []HurtChunk{}, Packs: []HurtPack{}, Manifests: []string{}, versions: map[[2]string]bool{}, unfit: map[[2]string]bool{}}
 	err := store.KnownPacks(ctx, func(p chunkstore.KnownPack) error {
 		if p.Proof.Result > chunkstore.PackWhole {
 			r.Packs = append(r.Packs, HurtPack{packText(p.Number), p.Proof.Result.String(), p.Proof.When})
@@ -86,26 +96,39 @@ func hurtOf(ctx context.Context, store *chunkstore.Store, only *catalog.Version)
 	if err != nil {
 		return nil, err
 	}
-	damaged := map[pack.ID]bool{}
-	at := map[pack.ID]int{}
+	at := map[pack.ID]int{} // of those that are listed
+	uses := 0
 	add := func(d chunkstore.DamagedChunk) {
-		if !damaged[d.ID] {
-			damaged[d.ID] = true
-			at[d.ID] = len(r.Chunks)
-			r.Chunks = append(r.Chunks, HurtChunk{ChunkView: viewDamage(d), Uses: []Use{}})
+		if _, is := at[d.ID]; is {
+			return
 		}
+		if len(at) >= maxHurt {
+			r.Unlisted++
+			return
+		}
+		at[d.ID] = len(r.Chunks)
+		r.Chunks = append(r.Chunks, HurtChunk{ChunkView: viewDamage(d), Uses: []Use{}})
 	}
 	if err := store.Damage(ctx, func(d chunkstore.DamagedChunk) error { add(d); return nil }); err != nil {
 		return nil, err
 	}
-	if len(damaged) == 0 && only == nil {
+	if len(at) == 0 && only == nil {
 		return r, nil
 	}
-	w := newWalk(store, damaged)
-	w.found = add
-	use := func(v version, d string, p disk.Part) {
-		c := &r.Chunks[at[p.ID]]
-		c.Uses = append(c.Uses, Use{v.vm, v.id, d, p.Kind.String(), p.Off, p.Len})
+	w := newWalk(store)
+	if each != nil {
+		each(w)
+	}
+	use := func(v version, d string, p disk.Part, of chunkstore.DamagedChunk) {
+		add(of)
+		k := [2]string{v.vm, v.id}
+		r.versions[k] = r.versions[k] || of.Kind != pack.Unreadable
+		if i, listed := at[p.ID]; listed && uses < maxHurt {
+			uses++
+			r.Chunks[i].Uses = append(r.Chunks[i].Uses, Use{v.vm, v.id, d, p.Kind.String(), p.Off, p.Len})
+		} else {
+			r.Unlisted++
+		}
 	}
 	if only != nil {
 		return r, w.disks(ctx, version{only.VM, only.ID, only}, use)
@@ -115,7 +138,13 @@ func hurtOf(ctx context.Context, store *chunkstore.Store, only *catalog.Version)
 			r.Manifests = append(r.Manifests, v.vm+"@"+v.id)
 			return nil
 		}
-		return w.disks(ctx, v, use)
+		err = w.disks(ctx, v, use)
+		if unfit := (*unfitError)(nil); errors.As(err, &unfit) {
+			r.Manifests = append(r.Manifests, v.vm+"@"+v.id)
+			r.unfit[[2]string{v.vm, v.id}] = true
+			return nil
+		}
+		return err
 	})
 	return r, err
 }
@@ -129,19 +158,16 @@ type version struct {
 // walk follows the maps of versions. It passes over maps that it has seen and
 // below which nothing is damaged.
 type walk struct {
-	store   *chunkstore.Store
-	maps    *disk.Maps
-	damaged map[pack.ID]bool
-	clean   map[[16]byte]bool // half an id: 2^64 maps to meet another
-	unknown []pack.ID         // chunks that the index does not know
-	found   func(chunkstore.DamagedChunk)
+	store *chunkstore.Store
+	maps  *disk.Maps
+	clean *seen                       // maps below which nothing is damaged
+	fresh map[pack.ID]bool            // maps of the disk at hand that were found damaged by reading them
+	lost  func(pack.ID)               // told of chunks that the index does not know; nil: nobody is
+	step  func(context.Context) error // before each map; nil: nothing
 }
 
-func newWalk(store *chunkstore.Store, damaged map[pack.ID]bool) *walk {
-	return &walk{
-		store: store, maps: disk.NewMaps(store, 0), damaged: damaged, clean: map[[16]byte]bool{},
-		found: func(d chunkstore.DamagedChunk) { damaged[d.ID] = true },
-	}
+func newWalk(store *chunkstore.Store) *walk {
+	return &walk{store: store, maps: disk.NewMaps(store, 0), clean: newSeen()}
 }
 
 // versions calls fn for all versions, or those of one VM.
@@ -171,33 +197,59 @@ func (w *walk) versions(ctx context.Context, vm string, fn func(version, error) 
 	return nil
 }
 
+// usage is a use of a damaged chunk.
+type usage struct {
+	disk.Part
+	of chunkstore.DamagedChunk
+}
+
 // disks follows the maps of a version's disks and calls use, if it is not nil,
-// for every use of a damaged chunk. A map that can't be read is damage that is
-// new: the walk of the disk begins again and passes it.
-func (w *walk) disks(ctx context.Context, v version, use func(version, string, disk.Part)) error {
+// for every use of a damaged chunk.
+func (w *walk) disks(ctx context.Context, v version, use func(version, string, disk.Part, chunkstore.DamagedChunk)) error {
+	var unfits error
 	for i := range v.Disks {
 		d := &v.Disks[i]
-		for {
-			before := len(w.damaged)
-			var uses []disk.Part
-			err := w.disk(ctx, d.Map, func(p disk.Part) { uses = append(uses, p) })
-			if ctx.Err() != nil {
-				return ctx.Err()
-			}
-			if err == nil || len(w.damaged) == before {
-				for _, p := range uses {
-					if use != nil {
-						use(v, d.Name, p)
-					}
-				}
-				if err != nil {
-					return err
-				}
-				break
+		uses, err := w.diskUses(ctx, d.Map)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if unfit := (*unfitError)(nil); errors.As(err, &unfit) {
+			unfits, err = errors.Join(unfits, fmt.Errorf("disk %q: %w", d.Name, err)), nil
+		}
+		for _, u := range uses {
+			if use != nil {
+				use(v, d.Name, u.Part, u.of)
 			}
 		}
+		if err != nil {
+			return err
+		}
 	}
-	return nil
+	return unfits
+}
+
+// unfitError says that the maps of a disk are there and contradict each other.
+type unfitError struct{ err error }
+
+func (e *unfitError) Error() string { return e.err.Error() }
+func (e *unfitError) Unwrap() error { return e.err }
+
+// diskUses follows the maps of one disk. A map that can't be read is damage that
+// is new: the walk begins again and passes it.
+func (w *walk) diskUses(ctx context.Context, m disk.Map) ([]usage, error) {
+	w.fresh = map[pack.ID]bool{}
+	for {
+		before := len(w.fresh)
+		var uses []usage
+		err := w.disk(ctx, m, func(u usage) {
+			if len(uses) < maxHurt {
+				uses = append(uses, u)
+			}
+		})
+		if err == nil || ctx.Err() != nil || len(w.fresh) == before {
+			return uses, err
+		}
+	}
 }
 
 // open is a map whose parts are being walked.
@@ -207,17 +259,18 @@ type open struct {
 	hurt bool
 }
 
-func (w *walk) disk(ctx context.Context, m disk.Map, use func(disk.Part)) error {
+func (w *walk) disk(ctx context.Context, m disk.Map, use func(usage)) error {
 	r, err := disk.Open(nil, w.maps, m)
 	if err != nil {
-		return err
+		return &unfitError{err}
 	}
+	var failed error // that has nothing to do with the maps
 	var path []open
 	pop := func() {
 		last := path[len(path)-1]
 		path = path[:len(path)-1]
 		if !last.hurt {
-			w.clean[[16]byte(last.id[:16])] = true
+			w.clean.add(last.id)
 		} else if len(path) > 0 {
 			path[len(path)-1].hurt = true
 		}
@@ -226,21 +279,27 @@ func (w *walk) disk(ctx context.Context, m disk.Map, use func(disk.Part)) error 
 		for p.Kind != pack.KindData && len(path) > 0 && path[len(path)-1].end <= p.Off {
 			pop()
 		}
-		if p.Kind != pack.KindData && w.clean[[16]byte(p.ID[:16])] {
+		if p.Kind != pack.KindData && w.clean.has(p.ID) {
 			return false, nil
 		}
-		hurt, err := w.isHurt(p.ID)
+		d, hurt, err := w.hurt(p.ID)
 		if err != nil {
+			failed = err
 			return false, err
 		}
 		if hurt {
 			if len(path) > 0 {
 				path[len(path)-1].hurt = true
 			}
-			use(p)
+			use(usage{p, d})
 			return false, nil
 		}
 		if p.Kind != pack.KindData {
+			if w.step != nil {
+				if failed = w.step(ctx); failed != nil {
+					return false, failed
+				}
+			}
 			path = append(path, open{id: p.ID, end: p.Off + p.Len})
 		}
 		return true, nil
@@ -252,28 +311,35 @@ func (w *walk) disk(ctx context.Context, m disk.Map, use func(disk.Part)) error 
 		return nil
 	}
 	var d *pack.Damage
-	if errors.As(err, &d) {
-		w.found(chunkstore.DamagedChunk{ID: d.ID, Kind: d.Kind, Pack: d.Pack, Offset: d.Offset, Length: d.Length, Tried: d.Error()})
+	switch {
+	case failed != nil || ctx.Err() != nil:
+		return err
+	case errors.As(err, &d):
+		w.fresh[d.ID] = true
+		return err
 	}
-	return err
+	return &unfitError{err}
 }
 
-// isHurt reports whether a chunk is damaged or not in the index at all.
-func (w *walk) isHurt(id pack.ID) (bool, error) {
-	if w.damaged[id] {
-		return true, nil
+// hurt reports whether a chunk is damaged, or not in the index at all.
+func (w *walk) hurt(id pack.ID) (chunkstore.DamagedChunk, bool, error) {
+	d, is, err := w.store.DamageOf(id)
+	if is || err != nil {
+		return d, is, err
+	}
+	if w.fresh[id] { // and its damage could not be remembered
+		return chunkstore.DamagedChunk{ID: id, Kind: pack.Unreadable, Tried: "it could not be read"}, true, nil
 	}
 	unknown, err := w.store.NoteUnknown(id)
-	if unknown {
-		w.unknown = append(w.unknown, id)
-		w.found(chunkstore.DamagedChunk{ID: id, Kind: pack.Missing, Tried: "the index does not know the chunk"})
+	if unknown && w.lost != nil {
+		w.lost(id)
 	}
-	return unknown, err
+	return chunkstore.DamagedChunk{ID: id, Kind: pack.Missing, Tried: "the index does not know the chunk"}, unknown, err
 }
 
 // packsOf returns the packs that the versions of a VM use.
 func packsOf(ctx context.Context, store *chunkstore.Store, vm string) (map[uint64]bool, error) {
-	w := newWalk(store, map[pack.ID]bool{})
+	w := newWalk(store)
 	packs, seen := map[uint64]bool{}, 0
 	err := w.versions(ctx, vm, func(v version, err error) error {
 		seen++
@@ -306,10 +372,10 @@ func (w *walk) packs(ctx context.Context, v version, packs map[uint64]bool) erro
 			if ok {
 				packs[n] = true
 			}
-			if p.Kind == pack.KindData || !ok || w.clean[[16]byte(p.ID[:16])] {
+			if p.Kind == pack.KindData || !ok || w.clean.has(p.ID) {
 				return false, nil
 			}
-			w.clean[[16]byte(p.ID[:16])] = true
+			w.clean.add(p.ID)
 			return true, nil
 		})
 		if ctx.Err() != nil {

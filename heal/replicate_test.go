@@ -122,7 +122,7 @@ func TestMapAloneProvesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	maps := 0
-	walk := newWalk(src, map[pack.ID]bool{})
+	walk := newWalk(src)
 	err = walk.versions(ctx, "", func(v version, err error) error {
 		if err != nil {
 			return err

@@ -14,6 +14,10 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"holdfast/chunkstore"
+	"holdfast/chunkstore/catalog"
+	"holdfast/chunkstore/disk"
+	"holdfast/chunkstore/pack"
+	"holdfast/heal/background"
 )
 
 // ErrBusy says that another scrub of the store is running.
@@ -67,6 +71,7 @@ type scrub struct {
 	opts  Options
 	began time.Time
 	pace  *pace
+	turn  *background.Turn // of a scrub in the background; nil: somebody waits for this one
 
 	repairing sync.Mutex // one repair at a time
 
@@ -180,7 +185,7 @@ func (s *scrub) proveAll(ctx context.Context, targets []target) error {
 
 // prove proves one pack, and mends it where that is wanted.
 func (s *scrub) prove(ctx context.Context, t target) error {
-	wrap := func(r io.ReaderAt) io.ReaderAt { return &paced{r, ctx, s.pace, s.opts.Progress} }
+	wrap := func(r io.ReaderAt) io.ReaderAt { return s.reader(ctx, r) }
 	mend := s.opts.Repair && !s.opts.DryRun
 	found, err := s.store.ProvePack(ctx, t.number, chunkstore.ProveOptions{Deep: s.opts.Deep, Expect: t.expect, Reader: wrap, Fix: mend})
 	if err != nil {
@@ -203,6 +208,32 @@ func (s *scrub) prove(ctx context.Context, t target) error {
 	return s.mend(ctx, found)
 }
 
+// reader is a pack's file as this scrub reads it.
+func (s *scrub) reader(ctx context.Context, r io.ReaderAt) io.ReaderAt {
+	if s.turn != nil {
+		r = s.turn.Reader(ctx, r)
+	}
+	return &paced{r, ctx, s.pace, s.opts.Progress}
+}
+
+// newWalk returns a walk that waits its turn where this scrub does.
+func (s *scrub) newWalk() *walk {
+	w := newWalk(s.store)
+	s.gently(w)
+	return w
+}
+
+// gently makes a walk wait its turn.
+func (s *scrub) gently(w *walk) {
+	if s.turn != nil {
+		w.maps = disk.NewMaps(s.store.Unnoticed(), gentleMaps)
+		w.step = func(ctx context.Context) error { return s.turn.Take(ctx, pack.MaxChunk) }
+	}
+}
+
+// gentleMaps bounds the maps that a walk in the background keeps in memory.
+const gentleMaps = 16 << 20
+
 func (s *scrub) mend(ctx context.Context, found chunkstore.PackReport) error {
 	s.repairing.Lock()
 	defer s.repairing.Unlock()
@@ -213,7 +244,7 @@ func (s *scrub) mend(ctx context.Context, found chunkstore.PackReport) error {
 	case !found.Known && found.Result == chunkstore.PackWhole:
 		done.Versions, err = s.store.AdoptPack(found.Pack)
 	default:
-		done, err = s.store.RepairPack(ctx, found, nil)
+		done, err = s.store.RepairPack(ctx, found, func(r io.ReaderAt) io.ReaderAt { return s.reader(ctx, r) })
 	}
 	if ctx.Err() != nil {
 		return ctx.Err()
@@ -245,18 +276,22 @@ func (s *scrub) resolve(ctx context.Context) error {
 	if s.opts.VM != "" {
 		return nil
 	}
-	w := newWalk(s.store, map[chunkstore.ID]bool{})
-	err := w.versions(ctx, "", func(v version, err error) error {
+	w := s.newWalk()
+	w.lost = func(id chunkstore.ID) {
+		s.report.chunk(ChunkView{ID: id.String(), Kind: "missing", Tried: "a version's map names it and the index does not know it"})
+	}
+	return w.versions(ctx, "", func(v version, err error) error {
 		if err != nil {
 			s.report.find(Finding{Kind: FoundVersion, VM: v.vm, Version: v.id, Text: err.Error()})
 			return nil
 		}
-		return w.disks(ctx, v, nil)
+		err = w.disks(ctx, v, nil)
+		if unfit := (*unfitError)(nil); errors.As(err, &unfit) {
+			s.report.find(Finding{Kind: FoundVersion, VM: v.vm, Version: v.id, Text: unfit.Error()})
+			return s.store.SetRootState(catalog.RootName(v.vm, v.id), chunkstore.RootState{State: chunkstore.Hurt, When: s.began, Lasting: true})
+		}
+		return err
 	})
-	for _, id := range w.unknown {
-		s.report.chunk(ChunkView{ID: id.String(), Kind: "missing", Tried: "a version's map names it and the index does not know it"})
-	}
-	return err
 }
 
 // rescue looks for other records of damaged chunks.
@@ -328,7 +363,7 @@ func (s *scrub) sumUp(ctx context.Context) error {
 			return err
 		}
 	}
-	hurt, err := Hurt(ctx, s.store)
+	hurt, err := hurtOf(ctx, s.store, nil, s.gently)
 	if err != nil {
 		return err
 	}

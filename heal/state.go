@@ -7,7 +7,6 @@ import (
 
 	"holdfast/chunkstore"
 	"holdfast/chunkstore/catalog"
-	"holdfast/chunkstore/pack"
 )
 
 // State returns what is known of a version's soundness.
@@ -15,26 +14,19 @@ func State(store *chunkstore.Store, vm, id string) (chunkstore.RootState, error)
 	return store.RootState(catalog.RootName(vm, id))
 }
 
-// hurtVersions tells of each hurt version whether it has damage (true) or only
-// parts that could not be read.
-func hurtVersions(hurt *HurtReport) map[[2]string]bool {
-	m := map[[2]string]bool{}
-	for _, c := range hurt.Chunks {
-		for _, u := range c.Uses {
-			k := [2]string{u.VM, u.Version}
-			m[k] = m[k] || c.Kind != pack.Unreadable.String()
-		}
-	}
-	return m
-}
-
 // markHurt marks the versions that use damaged chunks.
 func markHurt(store *chunkstore.Store, hurt *HurtReport, when time.Time) error {
-	for k, lost := range hurtVersions(hurt) {
+	for k, lost := range hurt.versions {
 		st := chunkstore.RootState{State: chunkstore.Incomplete, When: when}
 		if lost {
 			st.State = chunkstore.Hurt
 		}
+		if err := store.SetRootState(catalog.RootName(k[0], k[1]), st); err != nil {
+			return err
+		}
+	}
+	for k := range hurt.unfit {
+		st := chunkstore.RootState{State: chunkstore.Hurt, When: when, Lasting: true}
 		if err := store.SetRootState(catalog.RootName(k[0], k[1]), st); err != nil {
 			return err
 		}
@@ -63,11 +55,14 @@ func (s *scrub) markAll(ctx context.Context, hurt *HurtReport) error {
 	if err != nil || unproved {
 		return err
 	}
-	marked := hurtVersions(hurt)
-	w := newWalk(s.store, nil)
+	w := s.newWalk()
 	return w.versions(ctx, "", func(v version, err error) error {
-		if _, is := marked[[2]string{v.vm, v.id}]; is || err != nil || v.Captured.After(oldest.Add(time.Second)) {
+		k := [2]string{v.vm, v.id}
+		if _, is := hurt.versions[k]; is || hurt.unfit[k] || err != nil || v.Captured.After(oldest.Add(time.Second)) {
 			return nil
+		}
+		if st, err := State(s.store, v.vm, v.id); err != nil || st.Lasting {
+			return err // its maps do not fit, which a validation alone tells
 		}
 		return s.store.SetRootState(catalog.RootName(v.vm, v.id), chunkstore.RootState{State: chunkstore.Valid, When: s.began})
 	})

@@ -37,14 +37,14 @@ func Verify(ctx context.Context, store *chunkstore.Store, v *catalog.Version, op
 		}
 	}
 	if len(r.Problems) > 0 {
-		st.State = chunkstore.Hurt
+		st.State, st.Lasting = chunkstore.Hurt, true
 	}
 	r.State = st.State.String()
 	return r, store.SetRootState(catalog.RootName(v.VM, v.ID), st)
 }
 
 func verify(ctx context.Context, store *chunkstore.Store, v *catalog.Version, opts Options, r *VerifyReport) error {
-	w := newWalk(store, map[pack.ID]bool{})
+	w := newWalk(store)
 	used := map[uint64]bool{}
 	if err := w.packs(ctx, version{v.VM, v.ID, v}, used); err != nil {
 		return err
@@ -52,7 +52,7 @@ func verify(ctx context.Context, store *chunkstore.Store, v *catalog.Version, op
 	if err := provePacks(ctx, store, v, used, opts, r); err != nil {
 		return err
 	}
-	hurt, err := hurtOf(ctx, store, v)
+	hurt, err := hurtOf(ctx, store, v, nil)
 	if err != nil {
 		if ctx.Err() != nil {
 			return ctx.Err()

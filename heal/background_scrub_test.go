@@ -1,0 +1,381 @@
+package heal
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+
+	"holdfast/chunkstore"
+	"holdfast/chunkstore/catalog"
+	"holdfast/chunkstore/disk"
+	"holdfast/heal/background"
+)
+
+const hang = 3 * time.Minute
+
+// until waits for a state, not for a time.
+func until(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	for end := time.Now().Add(hang); !is(); {
+		if time.Now().After(end) {
+			t.Fatalf("never: %s", what)
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
+}
+
+// nightly is a scrub in the background with a clock of its own.
+type nightly struct {
+	*BackgroundScrub
+	ahead atomic.Int64 // of the clock, nanoseconds
+	run   *background.Runner
+}
+
+func startNightly(s *chunkstore.Store) *nightly {
+	n := &nightly{BackgroundScrub: NewBackgroundScrub(func() *chunkstore.Store { return s }, 0, nil)}
+	n.now = func() time.Time { return time.Now().Add(time.Duration(n.ahead.Load())) }
+	n.run = background.Start(background.Options{Working: s.Working}, n.BackgroundScrub)
+	return n
+}
+
+// pass lets time go by.
+func (n *nightly) pass(d time.Duration) {
+	n.ahead.Add(int64(d))
+	n.run.Wake()
+}
+
+func (n *nightly) is(state background.State) func() bool {
+	return func() bool { return n.run.Status()[0].State == state }
+}
+
+// states returns how many versions are in each state.
+func (w *world) states(t *testing.T, s *chunkstore.Store) map[chunkstore.Validation]int {
+	t.Helper()
+	m := map[chunkstore.Validation]int{}
+	for _, c := range w.versions {
+		st, err := State(s, c.vm, c.id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m[st.State]++
+	}
+	return m
+}
+
+// TestBackgroundProvesAll: a store that nobody scrubs is proved, its versions
+// become valid, and so do those that come later; the next cycle begins in time.
+func TestBackgroundProvesAll(t *testing.T) {
+	w := newWorld(t)
+	mem := vfs.NewMem()
+	w.put(t, mem)
+	s := openWorld(t, mem)
+	defer s.Close()
+	if got := w.states(t, s); got[chunkstore.Pending] != len(w.versions) {
+		t.Fatalf("before: %v", got)
+	}
+	n := startNightly(s)
+	defer func() { n.run.Stop() }()
+	until(t, "a full cycle", func() bool { return n.run.Status()[0].LastFull != nil && n.is(background.Waiting)() })
+	if got := w.states(t, s); got[chunkstore.Valid] != len(w.versions) {
+		t.Fatalf("after: %v", got)
+	}
+	deep := 0
+	if err := s.KnownPacks(context.Background(), func(p chunkstore.KnownPack) error {
+		if p.Proof.Result != chunkstore.PackWhole {
+			t.Errorf("pack %x is %v", p.Number, p.Proof.Result)
+		}
+		if p.Proof.Deep {
+			deep++
+		}
+		return nil
+	}); err != nil || deep == 0 {
+		t.Fatal(deep, err)
+	}
+	b := bytes.Clone(w.versions[0].b)
+	rand.NewChaCha8([32]byte{42}).Read(b[:1<<20])
+	w.capture(t, s, "vm", 50, b)
+	n.run.Wake()
+	until(t, "the new version is valid", func() bool { return w.states(t, s)[chunkstore.Valid] == len(w.versions) })
+	until(t, "it waits", n.is(background.Waiting))
+	first := *n.run.Status()[0].LastFull
+	n.pass(scrubPeriod + time.Hour)
+	until(t, "the next cycle", func() bool { return n.run.Status()[0].LastFull.After(first) })
+	err := s.KnownPacks(context.Background(), func(p chunkstore.KnownPack) error {
+		if p.Proof.When.Before(first.Add(-time.Second)) {
+			t.Errorf("pack %x was not proved in the second cycle", p.Number)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestBackgroundGoesOn kills the process between two packs, again and again:
+// each next one proves only what is left.
+func TestBackgroundGoesOn(t *testing.T) {
+	w := newWorld(t)
+	mem := vfs.NewMem()
+	w.put(t, mem)
+	proofs := 0
+	for round := 0; ; round++ {
+		s := openWorld(t, mem)
+		b := NewBackgroundScrub(func() *chunkstore.Store { return s }, 0, nil)
+		ctx, cancel := context.WithCancel(context.Background())
+		job := &stopAfter{BackgroundScrub: b, most: 2 << 20, cancel: cancel}
+		run := background.Start(background.Options{}, job)
+		until(t, "some packs, or all", func() bool { return ctx.Err() != nil || run.Status()[0].LastFull != nil })
+		run.Stop()
+		was := proofs
+		proofs = 0
+		if err := s.KnownPacks(context.Background(), func(p chunkstore.KnownPack) error {
+			if p.Proof.Result == chunkstore.PackWhole {
+				proofs++
+			}
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if proofs < was {
+			t.Fatalf("round %d: %d proofs, %d before", round, proofs, was)
+		}
+		full := run.Status()[0].LastFull != nil
+		cancel()
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if full {
+			if round < 2 {
+				t.Fatalf("all was done in %d rounds", round+1)
+			}
+			break
+		}
+		if round > 200 {
+			t.Fatalf("no end: %d packs proved", proofs)
+		}
+	}
+	s := openWorld(t, mem)
+	defer s.Close()
+	if st, err := LastScrub(s); err != nil || st.LastFull == nil {
+		t.Fatalf("status of a store that nobody scrubs: %+v, %v", st, err)
+	}
+	w.whole(t, s, "after all")
+}
+
+// stopAfter ends a context when its job has read so many bytes.
+type stopAfter struct {
+	*BackgroundScrub
+	most   int64
+	cancel context.CancelFunc
+}
+
+func (j *stopAfter) Step(ctx context.Context, turn *background.Turn) (time.Time, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		for ctx.Err() == nil {
+			if turn.Taken() > j.most {
+				j.cancel()
+				cancel()
+			}
+			time.Sleep(time.Millisecond)
+		}
+	}()
+	return j.BackgroundScrub.Step(ctx, turn)
+}
+
+// TestBackgroundMends: what parity brings back is mended without being asked;
+// what is lost marks every version that uses it, until a capture brings it.
+func TestBackgroundMends(t *testing.T) {
+	w := newWorld(t)
+	mem := vfs.NewMem()
+	w.put(t, mem)
+	packs := w.packs()
+	big := packs[len(packs)-1]
+	b := bytes.Clone(w.files[big])
+	b[len(b)/2] ^= 4
+	writeFile(t, mem, big, b)
+	gone := packs[len(packs)-2]
+	if err := mem.Remove(gone); err != nil {
+		t.Fatal(err)
+	}
+	s := openWorld(t, mem)
+	defer s.Close()
+	n := startNightly(s)
+	defer func() { n.run.Stop() }()
+	until(t, "a full cycle", func() bool { return n.run.Status()[0].LastFull != nil && n.is(background.Waiting)() })
+	if _, err := mem.Stat(big); err == nil {
+		t.Error("the healable pack was not replaced")
+	}
+	hurt, err := Hurt(context.Background(), s)
+	if err != nil || len(hurt.Chunks) == 0 {
+		t.Fatalf("damage of a lost pack: %v, %v", hurt, err)
+	}
+	w.named(t, w.read(t, s, "after the cycle"), hurt, "after the cycle")
+	want := map[[2]string]bool{}
+	for _, c := range hurt.Chunks {
+		for _, u := range c.Uses {
+			want[[2]string{u.VM, u.Version}] = true
+		}
+	}
+	for _, c := range w.versions {
+		st, err := State(s, c.vm, c.id)
+		if err != nil || (st.State == chunkstore.Hurt) != want[[2]string{c.vm, c.id}] {
+			t.Errorf("version %s of %s is %v, and uses damage: %v (%v)", c.id, c.vm, st.State, want[[2]string{c.vm, c.id}], err)
+		}
+	}
+	after := *w
+	for k, c := range w.versions {
+		after.capture(t, s, "again "+c.vm, 100+k, c.b)
+	}
+	n.run.Wake()
+	until(t, "all is valid again", func() bool { return after.states(t, s)[chunkstore.Valid] == len(after.versions) })
+	n.pass(48 * time.Hour)
+	until(t, "the lost pack is forgotten", func() bool { _, now := s.DamageChanges(); return now == 0 && n.is(background.Waiting)() })
+	n.run.Stop()
+	after.whole(t, s, "captured again")
+}
+
+// TestBackgroundYields: while a session is open, or a read is under way, the
+// scrub does nothing; a scrub that somebody calls goes first all the same.
+func TestBackgroundYields(t *testing.T) {
+	w := newWorld(t)
+	mem := vfs.NewMem()
+	w.put(t, mem)
+	s := openWorld(t, mem)
+	defer s.Close()
+	ses, err := s.Begin(context.Background(), "capture")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := startNightly(s)
+	defer func() { n.run.Stop() }()
+	until(t, "it yields", n.is(background.Yielding))
+	if got := w.states(t, s); got[chunkstore.Pending] != len(w.versions) {
+		t.Fatalf("versions were proved beside a capture: %v", got)
+	}
+	rep := mustScrub(t, s, Options{}, "called beside the background")
+	if rep.Packs == 0 || rep.Left.Exists() {
+		t.Fatal(describe(rep))
+	}
+	if err := ses.Close(); err != nil {
+		t.Fatal(err)
+	}
+	n.run.Wake()
+	until(t, "it goes on", func() bool { return n.run.Status()[0].LastFull != nil })
+}
+
+// TestBackgroundUnreadable: storage that can't be read makes versions
+// incomplete, never damaged; they are tried again later, ever more rarely, also
+// by another process, and valid when it can be read.
+func TestBackgroundUnreadable(t *testing.T) {
+	w := newWorld(t)
+	mem := vfs.NewMem()
+	w.put(t, mem)
+	path := w.packs()[len(w.packs())-1]
+	var mu sync.Mutex // guards broken
+	broken := true
+	fsys := errorfs.Wrap(mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
+		mu.Lock()
+		defer mu.Unlock()
+		if broken && op.Path == path && op.Kind == errorfs.OpFileReadAt {
+			return errors.New("input/output error")
+		}
+		return nil
+	}))
+	s := openWorld(t, fsys)
+	n := startNightly(s)
+	until(t, "a full cycle", func() bool { return n.run.Status()[0].LastFull != nil && n.is(background.Waiting)() })
+	got := w.states(t, s)
+	if got[chunkstore.Incomplete] == 0 || got[chunkstore.Hurt] > 0 || got[chunkstore.Pending] > 0 {
+		t.Fatalf("with I/O errors: %v", got)
+	}
+	tries := func() (most int, next time.Time) {
+		for _, c := range w.versions {
+			st, err := s.DiskState(catalog.RootName(c.vm, c.id), 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if st.Tries > most {
+				most, next = st.Tries, st.Next
+			}
+		}
+		return most, next
+	}
+	first, next := tries()
+	if first == 0 || !next.After(n.now()) {
+		t.Fatalf("%d tries, the next at %v", first, next)
+	}
+	n.run.Wake()
+	until(t, "it waits", n.is(background.Waiting))
+	if again, _ := tries(); again != first {
+		t.Fatal("it was tried again at once")
+	}
+	n.run.Stop()
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = openWorld(t, fsys)
+	defer func() { s.Close() }()
+	n = startNightly(s)
+	defer func() { n.run.Stop() }()
+	n.pass(time.Hour)
+	until(t, "it is tried again", func() bool { again, _ := tries(); return again > first })
+	mu.Lock()
+	broken = false
+	mu.Unlock()
+	n.pass(48 * time.Hour)
+	until(t, "all is valid", func() bool { return w.states(t, s)[chunkstore.Valid] == len(w.versions) })
+}
+
+// TestUnfitMaps: a version whose maps contradict its manifest is damaged, and
+// stays so though no chunk is; it keeps nothing else from being proved.
+func TestUnfitMaps(t *testing.T) {
+	w := newWorld(t)
+	mem := vfs.NewMem()
+	w.put(t, mem)
+	s := openWorld(t, mem)
+	defer s.Close()
+	ctx := context.Background()
+	v, err := catalog.Get(ctx, s, w.versions[0].vm, w.versions[0].id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, spoil := range []func(*disk.Map){
+		func(m *disk.Map) { m.DataBytes-- },
+		func(m *disk.Map) { m.Size = 64 << 40 },
+	} {
+		bad := *v
+		bad.Disks = append([]catalog.Disk(nil), v.Disks...)
+		bad.VM = string(rune('x' + i))
+		spoil(&bad.Disks[0].Map)
+		ses, err := s.Begin(ctx, "spoilt")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(catalog.Commit(ctx, ses, &bad), ses.Close()); err != nil {
+			t.Fatal(err)
+		}
+		n := startNightly(s)
+		until(t, "it is judged", func() bool {
+			st, err := State(s, bad.VM, bad.ID)
+			return err == nil && st.State == chunkstore.Hurt && st.Lasting && n.is(background.Waiting)()
+		})
+		n.run.Stop()
+		rep := mustScrub(t, s, Options{}, "unfit maps")
+		if st, err := State(s, bad.VM, bad.ID); err != nil || st.State != chunkstore.Hurt {
+			t.Errorf("after a scrub it is %v, %v; %s", st, err, describe(rep))
+		}
+	}
+	if got := w.states(t, s); got[chunkstore.Valid] != len(w.versions) {
+		t.Fatalf("the others: %v", got)
+	}
+}

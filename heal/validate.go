@@ -1,0 +1,174 @@
+package heal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"holdfast/chunkstore"
+	"holdfast/chunkstore/catalog"
+	"holdfast/chunkstore/disk"
+	"holdfast/chunkstore/pack"
+)
+
+// The validate queue has one item for each disk of each version that is not
+// proved yet. It is no list of its own: a version without a state is in it, so
+// nothing that is captured can miss it, and an index that was made anew has all
+// versions in it again.
+
+const (
+	firstRetry = 15 * time.Minute // of an item whose storage could not be read
+	lastRetry  = 24 * time.Hour
+)
+
+// validation proves disks of versions: their maps walk completely, and each
+// chunk's pack was proved since the version was captured.
+type validation struct {
+	*scrub
+	maps *disk.Maps
+	now  func() time.Time
+}
+
+func newValidation(s *scrub) *validation {
+	return &validation{scrub: s, maps: s.newWalk().maps, now: time.Now}
+}
+
+// version validates the disks of a version that are due, and remembers what
+// each is, and the version.
+func (c *validation) version(ctx context.Context, v *catalog.Version) error {
+	name := catalog.RootName(v.VM, v.ID)
+	worst := chunkstore.RootState{State: chunkstore.Valid, When: c.now()}
+	for i := range v.Disks {
+		was, err := c.store.DiskState(name, i)
+		if err != nil {
+			return err
+		}
+		st := was
+		if !was.Next.After(c.now()) {
+			var lasting bool
+			if st, lasting, err = c.disk(ctx, v, i, was); err != nil {
+				return err
+			}
+			worst.Lasting = worst.Lasting || lasting
+			if err := c.store.SetDiskState(name, i, st); err != nil {
+				return err
+			}
+		}
+		worst.State = worse(worst.State, st.State)
+	}
+	return c.store.SetRootState(name, worst)
+}
+
+// worse returns the state that says more of a version.
+func worse(a, b chunkstore.Validation) chunkstore.Validation {
+	order := []chunkstore.Validation{chunkstore.Hurt, chunkstore.Incomplete, chunkstore.Pending, chunkstore.Valid}
+	return order[min(slices.Index(order, a), slices.Index(order, b))]
+}
+
+// disk validates one disk. lasting says that its maps do not fit each other.
+func (c *validation) disk(ctx context.Context, v *catalog.Version, i int, was chunkstore.DiskState) (_ chunkstore.DiskState, lasting bool, err error) {
+	st := chunkstore.DiskState{State: chunkstore.Valid, When: c.now()}
+	d := &v.Disks[i]
+	for {
+		found, now := c.store.DamageChanges()
+		packs := map[uint64]bool{}
+		if st.State, st.Problem, lasting, err = c.follow(ctx, d.Map, packs); err != nil {
+			return st, lasting, err
+		}
+		if err := c.prove(ctx, v, packs); err != nil {
+			return st, lasting, err
+		}
+		// What was found by proving may be this disk's: then it is followed
+		// once more, and its packs are proved by then.
+		if f, n := c.store.DamageChanges(); f == found && n == now {
+			break
+		}
+	}
+	if st.State != chunkstore.Incomplete {
+		return st, lasting, nil
+	}
+	st.Tries = was.Tries + 1
+	st.Next = c.now().Add(min(firstRetry<<min(was.Tries, 16), lastRetry))
+	return st, lasting, nil
+}
+
+// follow walks all maps of a disk, adds the packs of all its chunks to packs,
+// and says what the disk is by what is known of them.
+func (c *validation) follow(ctx context.Context, m disk.Map, packs map[uint64]bool) (state chunkstore.Validation, problem string, lasting bool, _ error) {
+	state = chunkstore.Valid
+	take := func(of chunkstore.DamagedChunk, p disk.Part) {
+		kind := chunkstore.Hurt
+		if of.Kind == pack.Unreadable {
+			kind = chunkstore.Incomplete
+		}
+		if worse(kind, state) != state {
+			state, problem = kind, fmt.Sprintf("%s at %d: chunk %v is %v", p.Kind, p.Off, p.ID, of.Kind)
+		}
+	}
+	w := &walk{store: c.store, maps: c.maps, fresh: map[pack.ID]bool{}}
+	var data int64
+	var failed error
+	r, err := disk.Open(nil, w.maps, m)
+	if err == nil {
+		err = r.Parts(ctx, func(p disk.Part) (bool, error) {
+			if p.Kind == pack.KindData {
+				data += p.Len
+			} else if c.turn != nil {
+				if failed = c.turn.Take(ctx, pack.MaxChunk); failed != nil {
+					return false, failed
+				}
+			}
+			of, hurt, err := w.hurt(p.ID)
+			if err != nil {
+				failed = err
+				return false, err
+			}
+			if hurt {
+				take(of, p)
+			}
+			n, ok, err := c.store.PackOf(p.ID)
+			if ok {
+				packs[n] = true
+			}
+			failed = err
+			return !hurt, err
+		})
+	}
+	var d *pack.Damage
+	switch {
+	case ctx.Err() != nil:
+		return state, problem, false, ctx.Err()
+	case failed != nil:
+		return state, problem, false, failed
+	case errors.As(err, &d):
+		take(chunkstore.DamagedChunk{Kind: d.Kind}, disk.Part{Kind: pack.KindDiskMap, ID: d.ID})
+	case err != nil:
+		return chunkstore.Hurt, err.Error(), true, nil
+	case state == chunkstore.Valid && data != m.DataBytes:
+		return chunkstore.Hurt, fmt.Sprintf("the maps store %d bytes, and %d are said to be there", data, m.DataBytes), true, nil
+	}
+	return state, problem, false, nil
+}
+
+// prove proves those of the packs that were not proved since the capture.
+func (c *validation) prove(ctx context.Context, v *catalog.Version, packs map[uint64]bool) error {
+	var todo []uint64
+	for n := range packs {
+		p, err := c.store.Proof(n)
+		if err != nil {
+			return err
+		}
+		if p.Result == chunkstore.PackUnproved || p.Result == chunkstore.PackUnreadable || !p.When.After(v.Captured) {
+			todo = append(todo, n)
+		}
+	}
+	slices.Sort(todo) // as they lie
+	for _, n := range todo {
+		if err := c.scrub.prove(ctx, target{number: n}); err != nil {
+			return err
+		}
+	}
+	return c.noteGone(ctx)
+}
