@@ -96,7 +96,7 @@ func (r *round) endCycle(ctx context.Context, c cycle) error {
 			s.gone[n] = true
 		}
 	}
-	for _, do := range []func(context.Context) error{s.noteGone, s.resolve, s.rescue, s.sumUp} {
+	for _, do := range []func(context.Context) error{s.noteGone, s.resolve, s.rescue, s.donate, s.lookAgain, s.sumUp} {
 		if err := do(ctx); err != nil {
 			return err
 		}

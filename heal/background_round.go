@@ -16,7 +16,6 @@ type round struct {
 	store *chunkstore.Store
 	turn  *background.Turn
 	until time.Time
-	sizes map[uint64]int64
 }
 
 // scrubbing returns a scrub that waits its turn and mends what it can.
@@ -88,14 +87,13 @@ func (r *round) finish(ctx context.Context, s *scrub) error {
 	for _, f := range s.report.Findings {
 		r.log.Error("the scrub in the background found something", "kind", string(f.Kind), "pack", f.Pack, "what", f.Text, "healable", f.Healable)
 	}
-	if len(s.report.Repairs) == 0 {
+	if len(s.report.Repairs) == 0 && s.report.Lost == 0 {
 		return nil
 	}
-	if err := s.rescue(ctx); err != nil {
-		return err
-	}
-	if err := s.quarantine(ctx); err != nil {
-		return err
+	for _, do := range []func(context.Context) error{s.rescue, s.donate, s.lookAgain, s.quarantine} {
+		if err := do(ctx); err != nil {
+			return err
+		}
 	}
 	if len(s.report.RepairErrors) > 0 {
 		return errors.New(s.report.RepairErrors[0])

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -22,10 +23,13 @@ import (
 const hang = 3 * time.Minute
 
 // until waits for a state, not for a time.
-func until(t *testing.T, what string, is func() bool) {
+func until(t *testing.T, what string, is func() bool, about ...func() string) {
 	t.Helper()
 	for end := time.Now().Add(hang); !is(); {
 		if time.Now().After(end) {
+			for _, f := range about {
+				what += "; " + f()
+			}
 			t.Fatalf("never: %s", what)
 		}
 		time.Sleep(2 * time.Millisecond)
@@ -332,8 +336,12 @@ func TestBackgroundUnreadable(t *testing.T) {
 	mu.Lock()
 	broken = false
 	mu.Unlock()
+	until(t, "it waits", n.is(background.Waiting)) // what failed meanwhile is not tried again at the same time
 	n.pass(48 * time.Hour)
-	until(t, "all is valid", func() bool { return w.states(t, s)[chunkstore.Valid] == len(w.versions) })
+	until(t, "all is valid", func() bool { return w.states(t, s)[chunkstore.Valid] == len(w.versions) }, func() string {
+		hurt, err := Hurt(context.Background(), s)
+		return fmt.Sprintf("%+v, %v, %+v, %v", n.run.Status(), w.states(t, s), hurt, err)
+	})
 }
 
 // TestUnfitMaps: a version whose maps contradict its manifest is damaged, and

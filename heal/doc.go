@@ -24,6 +24,6 @@
 //
 // A scrub holds for each worker, of which there are as many as cores, 3 MiB and
 // about 100 bytes a record of the pack at hand; and of the store 100 bytes a
-// pack (1.6 MB a TiB), 40 bytes a distinct map while maps are followed (10 MiB a
-// TiB of distinct data) and 64 MiB of cached maps.
+// pack (1.6 MB a TiB), 32 MiB for the maps that were followed, 64 MiB of cached maps,
+// and of damage at most 50,000 chunks and uses.
 package heal

@@ -183,11 +183,15 @@ func (s *scrub) fromReplica(ctx context.Context, d chunkstore.Donor, take func(p
 // resolveAgain follows the maps anew: below those that came back there may be
 // chunks that the index does not know either.
 func (s *scrub) resolveAgain(ctx context.Context) error {
-	w := newWalk(s.store, map[chunkstore.ID]bool{})
+	w := s.newWalk()
 	return w.versions(ctx, "", func(v version, err error) error {
 		if err != nil {
 			return nil // told by resolve
 		}
-		return w.disks(ctx, v, nil)
+		err = w.disks(ctx, v, nil)
+		if unfit := (*unfitError)(nil); errors.As(err, &unfit) {
+			return nil // told by resolve
+		}
+		return err
 	})
 }

@@ -226,13 +226,17 @@ func (s *scrub) newWalk() *walk {
 // gently makes a walk wait its turn.
 func (s *scrub) gently(w *walk) {
 	if s.turn != nil {
-		w.maps = disk.NewMaps(s.store.Unnoticed(), gentleMaps)
+		w.maps = s.gentleMaps()
 		w.step = func(ctx context.Context) error { return s.turn.Take(ctx, pack.MaxChunk) }
 	}
 }
 
-// gentleMaps bounds the maps that a walk in the background keeps in memory.
-const gentleMaps = 16 << 20
+// gentleMapBytes bounds the maps that a walk in the background keeps in memory.
+const gentleMapBytes = 16 << 20
+
+func (s *scrub) gentleMaps() *disk.Maps {
+	return disk.NewMaps(s.store.Unnoticed(), gentleMapBytes)
+}
 
 func (s *scrub) mend(ctx context.Context, found chunkstore.PackReport) error {
 	s.repairing.Lock()

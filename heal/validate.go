@@ -32,7 +32,7 @@ type validation struct {
 }
 
 func newValidation(s *scrub) *validation {
-	return &validation{scrub: s, maps: s.newWalk().maps, now: time.Now}
+	return &validation{scrub: s, maps: s.gentleMaps(), now: time.Now}
 }
 
 // version validates the disks of a version that are due, and remembers what

@@ -17,6 +17,7 @@ type common struct {
 	Out     io.Writer // results
 	Console *console  // everything else
 	Signals *signals
+	Jobs    *jobs // of this process, in the background
 }
 
 // newApp returns the command line program.
@@ -72,6 +73,7 @@ func commonOf(c *cli.Context) (common, error) {
 	opts := common{
 		Store: c.String("store"), JSON: c.Bool("json"), Quiet: c.Bool("quiet"),
 		Out: c.App.Writer, Console: con, Signals: c.App.Metadata[metaSignals].(*signals),
+		Jobs: new(jobs),
 	}
 	var level slog.Level
 	switch l := c.String("log-level"); l {

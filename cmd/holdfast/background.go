@@ -62,6 +62,10 @@ func backgroundCommand(opts mountOptions, ready *os.File) (*exec.Cmd, error) {
 		}
 	}
 	args = append(args, "mount", "--cache", strconv.FormatInt(opts.Cache, 10))
+	args = append(args, "--scrub-rate", strconv.FormatInt(opts.ScrubRate, 10))
+	if opts.NoScrub {
+		args = append(args, "--no-scrub")
+	}
 	if opts.AllowOther {
 		args = append(args, "--allow-other")
 	}

@@ -185,7 +185,7 @@ func forgetNamed(ctx context.Context, h *owner.Handle, opts forgetOptions, n vmV
 		if mark.Has(catalog.Pinned) {
 			return res, fmt.Errorf("forget version %s of %s: %w", id, nameText(n.vm), catalog.ErrPinned)
 		}
-		v := forgottenVersion{ID: id, State: stateComplete, Forget: true, Keep: []string{}}
+		v := forgottenVersion{ID: id, State: statePending, Forget: true, Keep: []string{}}
 		if mark.Has(catalog.Forgotten) {
 			v.State = stateForgotten
 		} else if st, ok := states[id]; ok {

@@ -41,7 +41,7 @@ func viewVerdicts(r vmRules, verdicts []catalog.Verdict) forgottenVM {
 	vm := forgottenVM{nameView: viewName(r.vm), Of: r.of, Policy: viewPolicy(r.policy), Versions: []forgottenVersion{}, policy: r.policy}
 	for i := range verdicts {
 		v := &verdicts[i]
-		view := forgottenVersion{ID: v.ID, Time: &v.Time, State: stateComplete, Forget: len(v.Keep) == 0, Keep: append([]string{}, v.Keep...)}
+		view := forgottenVersion{ID: v.ID, Time: &v.Time, State: statePending, Forget: len(v.Keep) == 0, Keep: append([]string{}, v.Keep...)}
 		if v.State != chunkstore.Pending {
 			view.State = v.State.String()
 		}

@@ -151,10 +151,9 @@ func statesOf(ctx context.Context, h *owner.Handle, vm string) map[string]string
 	return states
 }
 
-// withState puts what is known of a version's soundness in the place of its
-// being complete.
+// withState adds what is known of a version's soundness.
 func withState(v versionView, states map[string]string) versionView {
-	if st, ok := states[v.ID]; ok && v.State == stateComplete {
+	if st, ok := states[v.ID]; ok && v.State == statePending {
 		v.State = st
 	}
 	return v

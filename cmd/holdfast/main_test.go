@@ -73,7 +73,7 @@ func scripts(dir string, seen *statuses) testscript.Params {
 			return os.MkdirAll(filepath.Join(env.WorkDir, "mnt"), 0o755)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"mkdisk": makeDisk, "poke": poke, "rot": rot, "rotbit": rotBit, "waitfor": waitFor, "bootsector": bootSector,
+			"mkdisk": makeDisk, "poke": poke, "rot": rot, "rotbit": rotBit, "waitfor": waitFor, "waitstate": waitState, "waitout": waitOut, "bootsector": bootSector,
 			"exits": func(ts *testscript.TestScript, _ bool, args []string) {
 				want, err := strconv.Atoi(args[0])
 				ts.Check(err)
@@ -176,6 +176,40 @@ func rotBit(ts *testscript.TestScript, _ bool, args []string) {
 	b[len(b)/2] ^= 1
 	ts.Check(os.Chmod(path, 0o600))
 	ts.Check(os.WriteFile(path, b, 0o600))
+}
+
+// waitState REF STATE waits until a version is in a state.
+func waitState(ts *testscript.TestScript, _ bool, args []string) {
+	waitOut(ts, false, []string{`"state": "` + args[1] + `"`, "holdfast", "show", args[0], "--json"})
+}
+
+// waitOut TEXT COMMAND... waits until a command prints a text.
+func waitOut(ts *testscript.TestScript, _ bool, args []string) {
+	for end := time.Now().Add(2 * time.Minute); ; time.Sleep(50 * time.Millisecond) {
+		cmd := exec.Command(args[1], args[2:]...)
+		cmd.Dir = ts.Getenv("WORK")
+		cmd.Env = []string{"HOLDFAST_STORE=" + ts.Getenv("HOLDFAST_STORE"), "PATH=" + ts.Getenv("PATH"), "HOME=/"}
+		if p, err := lookIn(ts.Getenv("PATH"), args[1]); err == nil {
+			cmd.Path, cmd.Err = p, nil
+		}
+		out, err := cmd.CombinedOutput()
+		if strings.Contains(string(out), args[0]) {
+			return
+		}
+		if time.Now().After(end) {
+			ts.Fatalf("%q never shows %q: %v\n%s", args[1:], args[0], err, out)
+		}
+	}
+}
+
+// lookIn finds a program in the script's own PATH.
+func lookIn(path, name string) (string, error) {
+	for _, dir := range filepath.SplitList(path) {
+		if _, err := os.Stat(filepath.Join(dir, name)); err == nil {
+			return filepath.Join(dir, name), nil
+		}
+	}
+	return "", os.ErrNotExist
 }
 
 // waitFor FILE waits until it is there; ! waitfor until it is not.

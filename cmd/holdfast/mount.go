@@ -24,6 +24,8 @@ type mountOptions struct {
 	Background bool
 	LogFile    string // of a mount in the background
 	LogLevel   string
+	NoScrub    bool
+	ScrubRate  int64 // bytes a second; 0: no bound
 }
 
 func mountCommand() *cli.Command {
@@ -58,6 +60,8 @@ qemu-img convert -O qcow2 /mnt/holdfast/web/latest/vda.qcow2 web.qcow2
 			&cli.BoolFlag{Name: "allow-other", DisableDefaultText: true, Usage: "let other users use the mount, as qemu under libvirt needs"},
 			&cli.StringFlag{Name: "cache", Usage: "keep up to `SIZE` of decoded chunks in memory", Value: "256MiB"},
 			&cli.StringFlag{Name: "owner", Usage: "show guests' files as those of `OWNER`: user (who mounts), NAME[:GROUP] or UID[:GID]; guest keeps theirs", Value: ownerGuest},
+			&cli.BoolFlag{Name: "no-scrub", DisableDefaultText: true, Usage: "don't prove the store in the background"},
+			&cli.StringFlag{Name: "scrub-rate", Usage: "read at most `RATE` for that", Value: defaultScrubRate},
 			&cli.StringFlag{Name: "log-file", Usage: "with --background: append messages to `FILE`", TakesFile: true},
 		},
 		Action: func(c *cli.Context) error {
@@ -69,7 +73,10 @@ qemu-img convert -O qcow2 /mnt/holdfast/web/latest/vda.qcow2 web.qcow2
 				return withHint(usagef("mount needs one directory"), "holdfast mount /mnt/holdfast")
 			}
 			o := mountOptions{common: opts, Dir: c.Args().First(), AllowOther: c.Bool("allow-other"), Background: c.Bool("background"),
-				Owner: c.String("owner"), LogFile: c.String("log-file"), LogLevel: c.String("log-level")}
+				Owner: c.String("owner"), LogFile: c.String("log-file"), LogLevel: c.String("log-level"), NoScrub: c.Bool("no-scrub")}
+			if o.ScrubRate, err = parseRate("scrub-rate", c.String("scrub-rate")); err != nil {
+				return err
+			}
 			if o.Cache, err = parseSize("cache", c.String("cache")); err != nil {
 				return err
 			}
@@ -83,6 +90,9 @@ qemu-img convert -O qcow2 /mnt/holdfast/web/latest/vda.qcow2 web.qcow2
 		},
 	}
 }
+
+// defaultScrubRate bounds what the scrub in the background reads.
+const defaultScrubRate = "64MiB/s"
 
 // mountResult is what mount --json prints once the tree answers.
 type mountResult struct {
@@ -123,6 +133,7 @@ func runMount(ctx context.Context, opts mountOptions) error {
 		if err := announce(ctx, h, opts); err != nil {
 			opts.Log.Warn("the store's VMs can't be listed", "error", err)
 		}
+		defer runJobs(h, opts.common, jobOptions{opts.NoScrub, opts.ScrubRate})()
 		if err := ready.tell(opts.LogFile); err != nil {
 			opts.Log.Warn("can't detach from the terminal", "error", err)
 		}

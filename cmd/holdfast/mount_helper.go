@@ -56,7 +56,7 @@ func runMountHelper(ctx context.Context, args []string, out io.Writer, con *cons
 	if fake {
 		return nil
 	}
-	opts.Out, opts.Console, opts.Signals = out, con, sig
+	opts.Out, opts.Console, opts.Signals, opts.Jobs = out, con, sig, new(jobs)
 	opts.Log = slog.New(&logHandler{con: con, level: slog.LevelWarn})
 	return runMount(ctx, opts)
 }
@@ -123,6 +123,12 @@ func applyMountOptions(opts *mountOptions, settings []string, sloppy bool) (err 
 		case name == "cache":
 			if opts.Cache, err = parseSize("cache", value); err != nil {
 				return usagef("mount option %q: write a size as 512MiB", s)
+			}
+		case name == "no_scrub":
+			opts.NoScrub = true
+		case name == "scrub_rate":
+			if opts.ScrubRate, err = parseRate("scrub_rate", value); err != nil {
+				return usagef("mount option %q: write a rate as 64MiB/s", s)
 			}
 		case name == "log_file":
 			opts.LogFile = value

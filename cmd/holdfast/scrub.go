@@ -78,14 +78,20 @@ holdfast scrub --repair --from-source vda=/img/web.qcow2
 			if o.OlderThan, err = parseAge("older-than", c.String("older-than")); err != nil {
 				return err
 			}
-			if r := c.String("rate"); r != "" {
-				if o.Rate, err = parseSize("rate", strings.TrimSuffix(r, "/s")); err != nil {
-					return err
-				}
+			if o.Rate, err = parseRate("rate", c.String("rate")); err != nil {
+				return err
 			}
 			return runScrub(c.Context, o)
 		},
 	}
+}
+
+// parseRate reads 200MiB/s; nothing, or 0, is no bound.
+func parseRate(option, s string) (int64, error) {
+	if s == "" {
+		return 0, nil
+	}
+	return parseSize(option, strings.TrimSuffix(s, "/s"))
 }
 
 // parseAge reads 90m, 12h or 30d.

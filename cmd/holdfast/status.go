@@ -14,6 +14,7 @@ import (
 	"holdfast/chunkstore"
 	"holdfast/chunkstore/catalog"
 	"holdfast/chunkstore/owner"
+	"holdfast/heal/background"
 )
 
 type statusOptions struct{ common }
@@ -66,6 +67,8 @@ type statusResult struct {
 	Owner            *ownerView `json:"owner"` // null: only this command has the store open
 	Mountpoint       string     `json:"mountpoint,omitempty"`
 	Damaged          int64      `json:"damaged_versions"` // whose manifests can't be read
+
+	Background []background.Status `json:"background"`
 }
 
 type ownerView struct {
@@ -107,6 +110,7 @@ func gatherStatus(ctx context.Context, h *owner.Handle, opts statusOptions) (sta
 	if err := countVersions(ctx, h, &res); err != nil {
 		return statusResult{}, err
 	}
+	res.Background = jobsOf(ctx, h)
 	res.DedupRatio = ratioJSON(res.DataBytes, st.PlainBytes)
 	res.CompressionRatio = ratioJSON(st.PlainBytes, st.StoredBytes)
 	return res, nil
@@ -179,7 +183,7 @@ func printStatus(opts statusOptions, r statusResult) error {
 		forgotten = fmt.Sprintf("; %s forgotten", countText(r.Forgotten, "version"))
 	}
 	fmt.Fprintf(opts.Out, "Store %s\n", oneLine(r.Store))
-	return printPairs(opts.Out, "  ", []pair{
+	pairs := []pair{
 		{"id", r.StoreID},
 		{"made", fmt.Sprintf("%s, format %d", timeText(r.Created), r.FormatVersion)},
 		{"holds", fmt.Sprintf("%s of %s, %s in all%s", countText(r.Versions, "version"), countText(r.VMs, "VM"), countText(r.Disks, "disk"), forgotten)},
@@ -192,5 +196,9 @@ func printStatus(opts statusOptions, r statusResult) error {
 		{"free", sizeText(r.FreeBytes)},
 		{"mounted", oneLine(where)},
 		{"owner", who},
-	})
+	}
+	for _, j := range r.Background {
+		pairs = append(pairs, pair{j.Job, jobText(j)})
+	}
+	return printPairs(opts.Out, "  ", pairs)
 }

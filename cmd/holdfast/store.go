@@ -41,6 +41,7 @@ func openStore(ctx context.Context, opts common) (*owner.Handle, error) {
 	if err == nil {
 		serveHealing(h, opts)
 		serveReplicas(h, opts)
+		serveJobs(h, opts)
 	}
 	return h, err
 }

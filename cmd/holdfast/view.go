@@ -26,7 +26,7 @@ func viewName(name string) nameView {
 }
 
 const (
-	stateComplete  = "complete"
+	statePending   = "pending" // no scrub and no validation has proved it yet
 	stateDamaged   = "damaged"
 	stateForgotten = "forgotten"
 )
@@ -75,7 +75,7 @@ type diskView struct {
 
 func viewVersion(v *catalog.Version, err error) versionView {
 	name := viewName(v.VM)
-	view := versionView{VM: name.Name, VMBytes: name.Bytes, ID: v.ID, State: stateComplete, Disks: []diskView{}}
+	view := versionView{VM: name.Name, VMBytes: name.Bytes, ID: v.ID, State: statePending, Disks: []diskView{}}
 	if err != nil {
 		view.State, view.Error = stateDamaged, err.Error()
 		return view
