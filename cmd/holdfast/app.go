@@ -45,6 +45,7 @@ func newApp(out io.Writer, con *console, sig *signals) *cli.App {
 		initCommand(), captureCommand(), listCommand(), showCommand(), mountCommand(),
 		restoreCommand(), bootCommand(), scrubCommand(), verifyCommand(), damageCommand(), replicaCommand(), replicateCommand(), logCommand(),
 		forgetCommand(), undeleteCommand(), pinCommand(), unpinCommand(), policyCommand(), statusCommand(), versionCommand(), completionCommand(),
+		lsCommand(), catCommand(), cpCommand(), findCommand(), diffCommand(),
 	} {
 		c.HideHelpCommand = true // a VM may be named help
 		c.OnUsageError = onUsageError

@@ -32,7 +32,7 @@ var exitMeanings = []struct {
 	{exitFailure, "failed; the message says why"},
 	{exitUsage, "the command line is wrong; nothing was done"},
 	{exitDamage, "damage exists: a chunk or a version did not come back as it was stored"},
-	{exitNotFound, "no such VM, version, disk or source file"},
+	{exitNotFound, "no such VM, version, disk, guest's file or source file"},
 	{exitStore, "the store can't be used: none there, of a newer format, damaged, or its owner does not answer"},
 	{exitInterrupted, "stopped by Ctrl-C or SIGTERM"},
 }

@@ -74,7 +74,7 @@ holdfast log --donor replica --json | jq '.events[].chunk'
 			default:
 				return usagef("--event %q: want healed, repaired, quarantined or served", o.Filter.Event)
 			}
-			if o.Filter.Since, err = parseSince(c.String("since"), time.Now()); err != nil {
+			if o.Filter.Since, err = parseMoment("since", c.String("since"), time.Now()); err != nil {
 				return err
 			}
 			return runLog(c.Context, o)
@@ -82,17 +82,17 @@ holdfast log --donor replica --json | jq '.events[].chunk'
 	}
 }
 
-// parseSince reads an age or a time.
-func parseSince(s string, now time.Time) (time.Time, error) {
+// parseMoment reads an age or a time.
+func parseMoment(option, s string, now time.Time) (time.Time, error) {
 	if s == "" {
 		return time.Time{}, nil
 	}
-	if age, err := parseAge("since", s); err == nil {
+	if age, err := parseAge(option, s); err == nil {
 		return now.Add(-age), nil
 	}
 	t, err := catalog.ParseTime(s)
 	if err != nil {
-		return time.Time{}, usagef("--since %q: write an age (12h, 30d) or a time (2026-11-20, \"2026-11-20 14:30\")", s)
+		return time.Time{}, usagef("--%s %q: write an age (12h, 30d) or a time (2026-11-20, \"2026-11-20 14:30\")", option, s)
 	}
 	return t, nil
 }

@@ -21,7 +21,6 @@ type listOptions struct {
 func listCommand() *cli.Command {
 	return &cli.Command{
 		Name:        "list",
-		Aliases:     []string{"ls"},
 		Usage:       "list the VMs, or the versions of one",
 		UsageText:   "holdfast list [--forgotten] [VM]",
 		Description: `Without VM the VMs are listed, with VM its versions, oldest first.`,

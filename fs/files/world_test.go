@@ -78,7 +78,7 @@ func ext4(t testing.TB, p part) string {
 			t.Fatal(err)
 		}
 	}
-	args := []string{"mkfs.ext4", "-q", "-F", "-O", "^has_journal", "-L", p.label, "-d", dir}
+	args := []string{"mkfs.ext4", "-q", "-F", "-O", "^has_journal,^metadata_csum", "-L", p.label, "-d", dir}
 	if p.uuid != "" {
 		args = append(args, "-U", p.uuid)
 	}
