@@ -160,6 +160,10 @@ func (f *FS) describe(ctx context.Context, backup bool) error {
 	if backup {
 		notes = append(notes, "its boot sector is damaged, the backup was used")
 	}
+	var err error
+	if f.upcase, err = f.readUpcase(ctx); err != nil { // the next ones look names up
+		notes = append(notes, fmt.Sprintf("names are searched one by one: %v", err))
+	}
 	stale, err := f.logState(ctx)
 	if err != nil {
 		stale = fmt.Sprintf("its log can't be read: %v", err)
@@ -176,9 +180,6 @@ func (f *FS) describe(ctx context.Context, backup bool) error {
 		notes = append(notes, stale)
 	}
 	notes = append(notes, f.readVolume(ctx)...)
-	if f.upcase, err = f.readUpcase(ctx); err != nil {
-		notes = append(notes, fmt.Sprintf("names are searched one by one: %v", err))
-	}
 	f.state.Used = f.countUsed(ctx)
 	f.state.Reason = strings.Join(notes, "; ")
 	return ctx.Err()

@@ -30,6 +30,13 @@ func mkntfs(t testing.TB, size int64, args ...string) string {
 // function that it returns is called; then all is written.
 func mount(t testing.TB, image string, options ...string) (dir string, unmount func()) {
 	t.Helper()
+	dir, _, unmount = serve(t, image, options...)
+	return dir, unmount
+}
+
+// serve is mount, with the process that serves it.
+func serve(t testing.TB, image string, options ...string) (dir string, server *os.Process, unmount func()) {
+	t.Helper()
 	dir = t.TempDir()
 	var said bytes.Buffer
 	all := strings.Join(append([]string{"no_detach", "noatime"}, options...), ",")
@@ -72,7 +79,7 @@ func mount(t testing.TB, image string, options ...string) (dir string, unmount f
 		}
 	}
 	t.Cleanup(unmount)
-	return dir, unmount
+	return dir, cmd.Process, unmount
 }
 
 func isMounted(t testing.TB, dir string) bool {
