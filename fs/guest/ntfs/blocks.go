@@ -12,6 +12,7 @@ import (
 const (
 	cacheBytes = 8 << 20
 	pageBytes  = 64 << 10
+	indexBytes = 4 << 20
 )
 
 // readFull reads len(p) bytes of the volume, past the cache.

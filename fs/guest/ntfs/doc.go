@@ -47,7 +47,8 @@
 //   - Other reparse points leave a file what it is. Content that is not in the
 //     volume, deduplicated or encrypted (EFS) is guest.ErrUnsupported when read.
 //
-// Metadata goes through one cache of 8 MiB per volume, in pages of 64 KiB; the
+// Metadata goes through one cache of 8 MiB per volume, in pages of 64 KiB. Index
+// blocks (4 MiB) and records (256) are kept as they are parsed, beside it; the
 // runs of $MFT (at most 2^18) and the table of capitals (128 KiB) are held.
 // Content is not cached: who reads it in small pieces puts a cache under the
 // volume.

@@ -21,10 +21,11 @@ const maxTableRuns = 1 << 18
 type FS struct {
 	volume  guest.Volume
 	g       geometry
-	cache   *blockcache.Cache
-	table   []run  // of $MFT; immutable after Open
-	records uint64 // in it
-	upcase  upcase // nil when the volume's is damaged
+	cache   *blockcache.Cache // of the volume as it is
+	blocks  *blockcache.Cache // of index blocks, by their place
+	table   []run             // of $MFT; immutable after Open
+	records uint64            // in it
+	upcase  upcase            // nil when the volume's is damaged
 	state   guest.State
 	recent  [recentRecords]atomic.Pointer[record] // by number
 	noFree  string                                // why free space is not told; "" when it may be
@@ -38,7 +39,7 @@ var _ guest.Filesystem = (*FS)(nil)
 // of its state; damage in these does not keep it from being opened. Errors:
 // guest.ErrNotMine, guest.ErrCorrupt, ctx's, or the volume's own.
 func Open(ctx context.Context, v guest.Volume) (*FS, error) {
-	f := &FS{volume: v, cache: blockcache.New(cacheBytes)}
+	f := &FS{volume: v, cache: blockcache.New(cacheBytes), blocks: blockcache.New(indexBytes)}
 	backup, err := f.readBoot(ctx)
 	if err != nil {
 		return nil, err

@@ -120,19 +120,16 @@ func eachEntry(b []byte, fn func(entry) bool) error {
 	}
 }
 
-// block reads the entries of the block that begins at a byte of the index.
+// block gives the entries of the block that begins at a byte of the index. They
+// are shared: nobody may write to them.
 func (f *FS) block(ctx context.Context, ix *index, off int64) ([]byte, error) {
 	if ix.blocks == nil || off < 0 || off%strideLen != 0 || off > ix.blocks.size-ix.blockSize {
 		return nil, guest.Corrupt("ntfs record %d: its index has no block at byte %d", ix.owner, off)
 	}
-	b := make([]byte, ix.blockSize)
-	if err := f.readStream(ctx, ix.blocks, b, off); err != nil {
-		return nil, err
+	b, err := f.wholeBlock(ctx, ix, off)
+	if err == nil && int64(le.Uint64(b[16:])) != off>>ix.childLog {
+		err = guest.Corrupt("it is block %d of an index", le.Uint64(b[16:]))
 	}
-	if string(b[:4]) != indexBlockMagic || int64(le.Uint64(b[16:])) != off>>ix.childLog {
-		return nil, guest.Corrupt("ntfs record %d: at byte %d of its index lies no block of it", ix.owner, off)
-	}
-	err := unprotect(b)
 	if err == nil {
 		b, err = entriesOf(b[blockHead:])
 	}
@@ -140,6 +137,39 @@ func (f *FS) block(ctx context.Context, ix *index, off int64) ([]byte, error) {
 		return nil, wrapRecord(ix.owner, fmt.Errorf("index block at byte %d: %w", off, err))
 	}
 	return b, nil
+}
+
+// wholeBlock gives a block with its update sequence taken off. These are kept by
+// their place in the volume: a look-up needs the same ones again and again.
+func (f *FS) wholeBlock(ctx context.Context, ix *index, off int64) ([]byte, error) {
+	read := func() ([]byte, error) {
+		b := make([]byte, ix.blockSize)
+		if err := f.readStream(ctx, ix.blocks, b, off); err != nil {
+			return nil, err
+		}
+		if string(b[:4]) != indexBlockMagic {
+			return nil, guest.Corrupt("its magic is %q", b[:4])
+		}
+		return b, unprotect(b)
+	}
+	if ix.blocks.resident || off+ix.blockSize > ix.blocks.initialised {
+		return read()
+	}
+	place := int64(-1)
+	err := f.eachRun(ctx, ix.blocks, off>>f.g.clusterLog, f.g.clustersOf(off+ix.blockSize), func(r run) bool {
+		if within := off - f.g.place(r.start); !r.hole() && f.g.place(r.count)-within >= ix.blockSize {
+			place = f.g.place(r.cluster) + within
+		}
+		return false
+	})
+	if err != nil || place < 0 { // in pieces: not kept
+		return read()
+	}
+	b, err := f.blocks.Get(ctx, place, read)
+	if err == nil && int64(len(b)) != ix.blockSize { // another index, of another size, claims the place
+		return read()
+	}
+	return b, err
 }
 
 // search looks an entry up in the tree. compare says whether what is wanted

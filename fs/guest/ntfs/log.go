@@ -46,7 +46,7 @@ func (f *FS) logState(ctx context.Context) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		empty = empty && len(bytes.Trim(page, "\xff")) == 0
+		empty = empty && bytes.Count(page, []byte{0xff}) == len(page)
 		lsn, done, ok := parseRestart(page)
 		if !ok {
 			continue

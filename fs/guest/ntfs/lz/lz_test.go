@@ -98,10 +98,10 @@ func contents(t testing.TB) [][]byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	all := [][]byte{text, program[:1<<20], program[len(program)/2:][:300_001], skewed, bytes.Repeat([]byte("abcab"), 30_000), make([]byte, 70_000)}
+	all := [][]byte{text, program[:300_000], program[len(program)/2:][:200_001], skewed, bytes.Repeat([]byte("abcab"), 30_000), make([]byte, 70_000)}
 	all = append(all, bytes.Join([][]byte{noise[:40_000], text, noise[40_000:], program[:50_000]}, nil))
 	for _, n := range []int{4095, 4096, 4097, 8193, 16385, 32767, 32768, 32769, 65537} {
-		all = append(all, bytes.Repeat(program[1<<20:][:3001], 30)[:n])
+		all = append(all, bytes.Repeat(program[300_000:][:3001], 30)[:n])
 	}
 	return all
 }
@@ -123,7 +123,9 @@ func TestWimlib(t *testing.T) {
 				if err := c.unpack(got, packed); err != nil || !bytes.Equal(got, plain) {
 					t.Fatalf("%s %d: chunk %d of %d bytes in %d: %v", c.algorithm, c.chunk, chunks, len(plain), len(packed), err)
 				}
-				cut(t, c.unpack, plain, packed, chunks)
+				if chunks%5 == 1 {
+					cut(t, c.unpack, plain, packed, chunks)
+				}
 			})
 		}
 		t.Logf("%s %d: %d chunks", c.algorithm, c.chunk, chunks)
