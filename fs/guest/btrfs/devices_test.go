@@ -176,15 +176,19 @@ func comparePlaces(t testing.TB, fs *FS) (total int64) {
 	return total
 }
 
-// spoilt is a volume with garbage behind its first MiB, but for superblocks.
-type spoilt struct{ guest.Volume }
+// spoilt is a volume with garbage behind its first MiB, but for superblocks: in
+// each nth run of 64 KiB, from one of them on.
+type spoilt struct {
+	guest.Volume
+	from, n int64
+}
 
 func (s spoilt) ReadAt(p []byte, off int64) (int, error) {
 	n, err := s.Volume.ReadAt(p, off)
 	for at := 0; at < n; {
 		block := (off + int64(at)) / 4096 * 4096
 		end := min(int(block+4096-off), n)
-		if block >= reservedStart && block != superPlaces[1] {
+		if block >= reservedStart && block != superPlaces[1] && block/stripeLen%s.n == s.from {
 			copy(p[at:end], spoil)
 		}
 		at = end
@@ -227,7 +231,8 @@ func (m *machine) fillFree() (total int64) {
 }
 
 // profiles are the ways to lay a filesystem over devices; lose is how many may
-// be lost.
+// be lost. Where it is one, their number divides 16, so that runs spoilt in turns
+// never meet in a row: places of chunks differ by MiB.
 var profiles = []struct {
 	name    string
 	devices int
@@ -241,7 +246,7 @@ var profiles = []struct {
 	{"raid10", 4, 1, []string{"-m", "raid10", "-d", "raid10"}},
 	{"raid1c3", 3, 2, []string{"-m", "raid1c3", "-d", "raid1c3"}},
 	{"raid1c4", 4, 3, []string{"-m", "raid1c4", "-d", "raid1c4", "-R", "^free-space-tree"}},
-	{"raid5", 3, 1, []string{"-m", "raid5", "-d", "raid5"}},
+	{"raid5", 4, 1, []string{"-m", "raid5", "-d", "raid5"}},
 	{"raid6", 5, 2, []string{"-m", "raid6", "-d", "raid6"}},
 }
 
@@ -252,7 +257,15 @@ func TestProfiles(t *testing.T) {
 		t.Run(p.name, func(t *testing.T) {
 			m := newMachine(t, p.devices, 256<<20, p.mkfs...)
 			m.mounted(func(dir string) {
-				guesttest.PopulateTree(t, dir, guesttest.Tree{Seed: uint64(i), Many: 20, Fragmented: 64 << 10})
+				guesttest.PopulateFew(t, dir, uint64(i))
+				rnd := rand.NewChaCha8([32]byte{byte(i)})
+				for k, size := range []int{100, 4096, 65536, 1_000_000, 2_500_001} {
+					b := make([]byte, size)
+					rnd.Read(b)
+					if err := os.WriteFile(fmt.Sprint(dir, "/large", k), b, 0o644); err != nil {
+						t.Fatal(err)
+					}
+				}
 			})
 			fs := m.open(m.volumes(0))
 			want := content(t, fs)
@@ -281,18 +294,29 @@ func TestProfiles(t *testing.T) {
 	}
 }
 
-// compareDegraded reads with the last devices spoilt, and missing.
+// compareDegraded reads with parts of all devices spoilt, with the last ones
+// spoilt, and with them missing.
 func (m *machine) compareDegraded(want map[string][32]byte, lose int) {
 	t := m.t
 	n := len(m.files)
+	if lose > 0 {
+		all := m.volumes(0)
+		for i := range all {
+			all[i] = spoilt{all[i], int64(i), int64(n)}
+		}
+		compareContent(t, "each spoilt in part", content(t, m.open(all)), want)
+	}
 	for lost := 1; lost <= lose; lost++ {
 		all := m.volumes(0)
 		var missing []int
 		for i := n - lost; i < n; i++ {
-			all[i] = spoilt{all[i]}
+			all[i] = spoilt{all[i], 0, 1}
 			missing = append(missing, i)
 		}
 		compareContent(t, fmt.Sprint("spoilt: ", missing), content(t, m.open(all)), want)
+		if lost == 2 {
+			compareContent(t, "one missing, one spoilt", content(t, m.open(all[:n-1])), want)
+		}
 		fs := m.open(m.volumes(0, missing...))
 		compareContent(t, fmt.Sprint("missing: ", missing), content(t, fs), want)
 		if st := fs.State(); !strings.Contains(st.Reason, fmt.Sprintf("%d of its %d devices are missing: ", lost, n)) {
