@@ -114,16 +114,16 @@ func candidateIn(ctx context.Context, v *Volume, sub string) (c candidate, err e
 	if err != nil {
 		return c, err
 	}
-	top, err := s.Resolve(ctx, sub, false)
-	if err != nil {
-		return c, err
+	if sub != "" {
+		if s.mounts[0].root, err = subvolume(ctx, v, sub); err != nil {
+			return c, err
+		}
 	}
-	s.mounts[0].root = top.Node
 	text, err := s.text(ctx, tableName, maxTable)
 	if err != nil {
 		return c, err
 	}
-	c = candidate{vol: v, root: top.Node, sub: sub, lines: parseTable(text)}
+	c = candidate{vol: v, root: s.mounts[0].root, sub: sub, lines: parseTable(text)}
 	for _, l := range c.lines {
 		if l.dir == "/" {
 			c.own = l
@@ -149,11 +149,17 @@ func (c *candidate) atSubvolume(ctx context.Context) error {
 	return nil
 }
 
-// subvolume finds a directory of a volume by its path.
+// btrfsTop is the directory of a btrfs's top level, whatever its default is.
+const btrfsTop = guest.Node(256)
+
+// subvolume finds a directory of a btrfs by its path from the top level.
 func subvolume(ctx context.Context, v *Volume, sub string) (guest.Node, error) {
 	s, err := Single(ctx, v)
 	if err != nil {
 		return 0, err
+	}
+	if a, err := s.Stat(ctx, Place{0, btrfsTop}); v.Type == "btrfs" && err == nil && a.Type == guest.Directory {
+		s.mounts[0].root = btrfsTop
 	}
 	p, err := s.Resolve(ctx, sub, false)
 	return p.Node, err
@@ -240,6 +246,9 @@ func (s *Space) source(ctx context.Context, f *Found, l line) (mounted, error) {
 	if sub, ok := l.option("subvol"); ok && v.Type == "btrfs" && strings.Trim(sub, "/") != "" {
 		n, err := subvolume(ctx, v, sub)
 		return mounted{v, n}, err
+	}
+	if _, ok := l.option("subvolid"); ok && v.Type == "btrfs" && !l.has("subvol=/") {
+		return mounted{vol: v}, fmt.Errorf("a subvolume by its number: %w", guest.ErrUnsupported)
 	}
 	return mounted{v, fs.Root()}, nil
 }
