@@ -84,6 +84,7 @@ type State struct {
 	UUID     string
 	Size     int64 // bytes that the filesystem spans
 	Used     int64 // bytes in use; -1 where unknown
+	Block    int64 // bytes of the unit in which content is allocated; 0: 4096
 	Health   Health
 	Replayed int    // transactions
 	Reason   string // why not replayed, or what a person should know

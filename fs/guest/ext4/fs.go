@@ -140,7 +140,7 @@ func (f *FS) describe(ctx context.Context) {
 	u := f.sb.uuid
 	f.state.UUID = fmt.Sprintf("%x-%x-%x-%x-%x", u[:4], u[4:6], u[6:8], u[8:10], u[10:])
 	f.state.Size = int64(f.sb.blocks) * int64(f.sb.blockSize)
-	f.state.Used = -1
+	f.state.Used, f.state.Block = -1, int64(f.sb.blockSize)
 	if free <= f.sb.blocks {
 		f.state.Used = f.state.Size - int64(free)*int64(f.sb.blockSize)
 	}

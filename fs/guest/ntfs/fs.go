@@ -156,7 +156,7 @@ func (f *FS) mapTable(a *attribute) error {
 
 // describe fills in the state. Only ctx's error ends it.
 func (f *FS) describe(ctx context.Context, backup bool) error {
-	f.state = guest.State{Type: "ntfs", UUID: fmt.Sprintf("%016X", f.g.serial), Size: f.g.place(f.g.clusters), Used: -1}
+	f.state = guest.State{Type: "ntfs", UUID: fmt.Sprintf("%016X", f.g.serial), Size: f.g.place(f.g.clusters), Used: -1, Block: f.g.clusterSize}
 	var notes []string
 	if backup {
 		notes = append(notes, "its boot sector is damaged, the backup was used")

@@ -109,7 +109,7 @@ func (f *FS) describe(ctx context.Context) {
 	f.state.Type, f.state.Label = "xfs", f.sb.label
 	f.state.UUID = fmt.Sprintf("%x-%x-%x-%x-%x", u[:4], u[4:6], u[6:8], u[8:10], u[10:])
 	f.state.Size = int64(f.sb.blocks) << f.sb.blockLog
-	f.state.Used = -1
+	f.state.Used, f.state.Block = -1, 1<<f.sb.blockLog
 	if free, ok := f.countFree(ctx); ok && free <= f.sb.blocks {
 		f.state.Used = int64(f.sb.blocks-free) << f.sb.blockLog
 	}
