@@ -40,7 +40,9 @@ type Options struct {
 	Program  string    // remembered in the version
 	Disks    []Input   // all of them become one version
 	Workers  int       // regions worked on at once; 0: by the machine
-	Cutter   Cutter    // nil: Grid
+	Cutter   Cutter    // nil: along the guest's files
+	KeepFree bool      // capture what the guest's filesystems don't use
+	KeepSwap bool      // capture what swap volumes and Windows' page files hold
 	Progress *Progress // nil: not told
 	Log      *slog.Logger
 }
@@ -48,9 +50,6 @@ type Options struct {
 func (o *Options) fill() error {
 	if o.At.IsZero() {
 		o.At = time.Now()
-	}
-	if o.Cutter == nil {
-		o.Cutter = Grid{}
 	}
 	if o.Progress == nil {
 		o.Progress = new(Progress)
@@ -110,13 +109,18 @@ func run(ctx context.Context, store Store, opts *Options) (*catalog.Version, err
 	if err != nil {
 		return nil, err
 	}
+	found, err := scanDisks(ctx, opts)
+	if err != nil {
+		return nil, err
+	}
+	defer found.close()
 	v := &catalog.Version{
 		VM: opts.VM, Time: opts.At, Captured: began.UTC(), Host: opts.Host, Program: opts.Program,
-		Cut: opts.Cutter.Name(),
+		Cut: found.name(), LeftOut: opts.leftOut(),
 	}
 	rand.Read(v.UUID[:])
 	for _, in := range opts.Disks {
-		d, err := captureDisk(ctx, store, ses, in, previous[in.Name], opts)
+		d, err := captureDisk(ctx, store, ses, in, previous[in.Name], found.of(in.Name), opts)
 		if err != nil {
 			return nil, fmt.Errorf("disk %q (%s): %w", in.Name, in.Path, err)
 		}

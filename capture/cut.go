@@ -4,7 +4,7 @@ import (
 	"holdfast/chunkstore/pack"
 )
 
-// Cutter says where a region is cut into chunks. Cuts must depend on nothing
+// Cutter says where a region is cut into chunks. Cuts depend on nothing
 // but the disk's content, so that the same disk gives the same chunks on any
 // machine.
 type Cutter interface {
@@ -33,18 +33,19 @@ func (Grid) Cut(buf []int, _ int64, length int) []int {
 // zeroBlock is the granularity in which zeros at a cell's edges become holes.
 const zeroBlock = 4 << 10
 
-// trimZeros narrows [from, to) of a region to what is not zeros, in whole
-// blocks counted from the region's start. An empty range is all zeros.
+// trimZeros narrows the cell [from, to) of a region to what is not zeros, in
+// whole blocks counted from the cell's start: a file's cell becomes the same
+// chunk wherever it lies. An empty range is all zeros.
 func trimZeros(region []byte, from, to int) (int, int) {
 	for from < to {
-		end := min(to, (from/zeroBlock+1)*zeroBlock)
+		end := min(to, from+zeroBlock)
 		if !isZero(region[from:end]) {
 			break
 		}
 		from = end
 	}
 	for from < to {
-		begin := max(from, (to-1)/zeroBlock*zeroBlock)
+		begin := to - 1 - (to-from-1)%zeroBlock
 		if !isZero(region[begin:to]) {
 			break
 		}

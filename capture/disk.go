@@ -17,13 +17,13 @@ import (
 
 // captureDisk captures one disk into the session and returns its entry in the
 // version.
-func captureDisk(ctx context.Context, store Store, ses chunkstore.Session, in Input, prev *previous, opts *Options) (*catalog.Disk, error) {
+func captureDisk(ctx context.Context, store Store, ses chunkstore.Session, in Input, prev *previous, guest guestDisk, opts *Options) (*catalog.Disk, error) {
 	began := time.Now()
 	d := &catalog.Disk{Name: in.Name, Source: in.Path, Format: in.Source.Format, Notices: in.Source.Notices}
 	rand.Read(d.UUID[:])
 	size := in.Source.Size()
 	stamps := stampFiles(in.Source.Files)
-	c := &diskCapture{store: store, ses: ses, src: in.Source, prev: prev, opts: opts, codec: store.Codec()}
+	c := &diskCapture{store: store, ses: ses, src: in.Source, prev: prev, guest: guest, opts: opts, codec: store.Codec()}
 	builder, err := disk.NewBuilder(size, c.putMap)
 	if err != nil {
 		return nil, err
@@ -31,6 +31,7 @@ func captureDisk(ctx context.Context, store Store, ses chunkstore.Session, in In
 	if d.Map, err = c.run(ctx, builder, size); err != nil {
 		return nil, err
 	}
+	d.Notices = append(d.Notices, guest.notices()...)
 	if changed := stamps.changed(); changed != "" {
 		d.Notices = append(d.Notices, fmt.Sprintf("%s changed while it was read: the version may mix states of different moments", changed))
 	}
@@ -46,6 +47,7 @@ type diskCapture struct {
 	ses   chunkstore.Session
 	src   sourceDisk
 	prev  *previous
+	guest guestDisk
 	opts  *Options
 	codec *pack.Codec
 
@@ -95,7 +97,9 @@ type task struct {
 	seq     int64 // counts tasks, which are handed out in the order of regions
 	n       int64
 	length  int
-	extents []span // data, relative to the region
+	extents []span // data to capture, relative to the region
+	reads   []span // what is read for it: extents, and what lies between them
+	left    int64  // bytes of data that are left out
 }
 
 type span struct{ from, to int }

@@ -21,12 +21,16 @@ type sourceDisk interface {
 func (c *diskCapture) plan(ctx context.Context, size int64, window chan<- struct{}, work chan<- task) error {
 	var t task
 	seq := int64(0)
+	var holes, left int64
 	send := func() error {
+		t.length = int(min(disk.RegionSize, size-t.n*disk.RegionSize))
+		c.guest.leaveOut(&t)
+		left += t.left
+		c.opts.Progress.Done.Add(t.left)
 		if len(t.extents) == 0 {
 			return nil
 		}
 		t.seq = seq
-		t.length = int(min(disk.RegionSize, size-t.n*disk.RegionSize))
 		seq++
 		select {
 		case window <- struct{}{}:
@@ -40,7 +44,6 @@ func (c *diskCapture) plan(ctx context.Context, size int64, window chan<- struct
 		}
 		return nil
 	}
-	var holes int64
 	for off := int64(0); off < size; {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -71,10 +74,12 @@ func (c *diskCapture) plan(ctx context.Context, size int64, window chan<- struct
 			off = to
 		}
 	}
+	err := send()
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.counts.HoleBytes += holes
-	c.mu.Unlock()
-	return send()
+	c.counts.LeftOutBytes += left
+	return err
 }
 
 // appendSpan adds a run behind the others, as one with the last if they touch.

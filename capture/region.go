@@ -80,14 +80,14 @@ func (w *worker) do(ctx context.Context, t task) (result, error) {
 	return result{seq: t.seq, n: t.n, regionMap: m, unchanged: unchanged}, nil
 }
 
-// read fills the region with the task's extents and zeros between them.
+// read fills the region with the task's extents, and zeros between them.
 func (w *worker) read(t task) error {
 	for _, s := range w.clean {
 		clear(w.region[s.from:s.to])
 	}
 	w.clean = append(w.clean[:0], t.extents...)
 	base := t.n * disk.RegionSize
-	for _, s := range t.extents {
+	for _, s := range t.reads {
 		n, err := w.src.ReadAt(w.region[s.from:s.to], base+int64(s.from))
 		if n == s.to-s.from {
 			err = nil
@@ -97,16 +97,17 @@ func (w *worker) read(t task) error {
 		if err != nil {
 			return fmt.Errorf("read %d bytes from %d: %w", s.to-s.from, base+int64(s.from), err)
 		}
-		w.counts.ReadBytes += int64(n)
 		w.opts.Progress.Read.Add(int64(n))
 	}
+	w.counts.ReadBytes += t.dataBytes()
+	t.clearBetween(w.region)
 	return nil
 }
 
 // cut divides the region into cells, drops zeros, and names what is left. The
 // result is fresh; it outlives the worker's buffers.
 func (w *worker) cut(t task) disk.RegionMap {
-	w.cuts = w.opts.Cutter.Cut(w.cuts[:0], t.n, t.length)
+	w.cuts = w.guest.cut(w.cuts[:0], t.n, t.length)
 	m := make(disk.RegionMap, 0, len(w.cuts))
 	from := 0
 	for _, end := range w.cuts {

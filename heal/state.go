@@ -78,7 +78,8 @@ type VerifyReport struct {
 	Hurt     HurtReport `json:"hurt"`
 	Problems []string   `json:"problems"` // maps that do not fit
 	Compared int64      `json:"compared_bytes,omitempty"`
-	Differ   []Range    `json:"differ,omitempty"` // against the source
+	LeftOut  int64      `json:"left_out_bytes,omitempty"` // of them, that the source has and the guest does not use
+	Differ   []Range    `json:"differ,omitempty"`         // against the source
 }
 
 // Words says it in one sentence.

@@ -144,6 +144,13 @@ type Source interface {
 	Extent(off int64) (length int64, data bool, err error)
 }
 
+// LeavesOut is a Source that knows what a capture of it leaves out: where
+// LeftOut says so and the version reads as zeros, the two don't differ. It is
+// asked only where bytes differ, in sectors of 512 bytes.
+type LeavesOut interface {
+	LeftOut(off, length int64) bool
+}
+
 // Range is a run of a disk's bytes.
 type Range struct {
 	Disk   string `json:"disk"`
@@ -177,6 +184,10 @@ func Compare(ctx context.Context, get cache.Getter, d *catalog.Disk, src Source,
 	progress.Total.Add(r.Size())
 	a, b := make([]byte, compareStep), make([]byte, compareStep)
 	end := min(r.Size(), src.Size())
+	lacks := func(int64, int64) bool { return false }
+	if l, ok := src.(LeavesOut); ok {
+		lacks = l.LeftOut
+	}
 	if r.Size() != src.Size() {
 		differ = append(differ, Range{d.Name, end, max(r.Size(), src.Size()) - end})
 	}
@@ -194,7 +205,7 @@ func Compare(ctx context.Context, get cache.Getter, d *catalog.Disk, src Source,
 			if got, err := src.ReadAt(b[:step], off); int64(got) < step {
 				return n, differ, fmt.Errorf("read source, %d bytes at %d: %w", step, off, errors.Join(err, io.ErrUnexpectedEOF))
 			}
-			differ = addDiffer(differ, d.Name, off, a[:step], b[:step])
+			differ = addDiffer(differ, d.Name, off, a[:step], b[:step], lacks)
 		}
 		off += step
 		n += step
@@ -220,11 +231,12 @@ func bothHoles(ctx context.Context, r *disk.Reader, src Source, off int64) (int6
 	return max(1, min(n, m)), true, nil
 }
 
-// addDiffer adds the units that differ, neighbours as one range.
-func addDiffer(differ []Range, name string, off int64, a, b []byte) []Range {
+// addDiffer adds the units in which a version (a) differs from its source (b),
+// neighbours as one range.
+func addDiffer(differ []Range, name string, off int64, a, b []byte, lacks func(off, length int64) bool) []Range {
 	for from := 0; from < len(a); from += compareUnit {
 		to := min(from+compareUnit, len(a))
-		if string(a[from:to]) == string(b[from:to]) {
+		if equalUnit(a[from:to], b[from:to], off+int64(from), lacks) {
 			continue
 		}
 		at, n := off+int64(from), int64(to-from)
@@ -235,4 +247,23 @@ func addDiffer(differ []Range, name string, off int64, a, b []byte) []Range {
 		}
 	}
 	return differ
+}
+
+// equalUnit compares a unit; sectors that were left out are equal to any.
+func equalUnit(a, b []byte, off int64, lacks func(off, length int64) bool) bool {
+	if string(a) == string(b) {
+		return true
+	}
+	const sector = 512
+	var zeros [sector]byte
+	for from := 0; from < len(a); from += sector {
+		to := min(from+sector, len(a))
+		if string(a[from:to]) == string(b[from:to]) {
+			continue
+		}
+		if string(a[from:to]) != string(zeros[:to-from]) || !lacks(off+int64(from), int64(to-from)) {
+			return false
+		}
+	}
+	return true
 }

@@ -17,7 +17,8 @@ var drivers = map[string]string{"raw": "raw", "qcow2": "qcow2", "vhd": "vpc", "v
 
 // TestRealVM goes the product's main road on a real Debian VM: capture, mount,
 // compare every format, mount the guest's root, boot, change, capture while
-// mounted, restore.
+// mounted, restore. It compares whole disks, so it keeps what the guest does not
+// use; TestLeftOut goes the same road without.
 func TestRealVM(t *testing.T) {
 	p := newStore(t)
 	dir := t.TempDir()
@@ -26,14 +27,14 @@ func TestRealVM(t *testing.T) {
 	qcow2 := filepath.Join(dir, "copy.qcow2")
 	tool(t, "qemu-img", "convert", "-c", "-O", "qcow2", disk, qcow2)
 
-	capture := p.command("capture", "--vm", "web", "vda="+disk)
+	capture := p.command("capture", "--keep-free", "--keep-swap", "--vm", "web", "vda="+disk)
 	if msg, err := capture.CombinedOutput(); err != nil {
 		t.Fatalf("capture: %v\n%s", err, msg)
 	}
 	if got := peakMemory(t, capture); got > 256<<20 {
 		t.Errorf("the capture held %d MiB", got>>20)
 	}
-	out := p.must("capture", "--json", "--vm", "clone", "vda="+qcow2)
+	out := p.must("capture", "--keep-free", "--keep-swap", "--json", "--vm", "clone", "vda="+qcow2)
 	if !strings.Contains(out, `"new_bytes": 0`) {
 		t.Errorf("the same disk as qcow2 stored new bytes:\n%s", out)
 	}
@@ -65,7 +66,7 @@ func TestRealVM(t *testing.T) {
 	if changed == want {
 		t.Fatal("the disk did not change")
 	}
-	p.must("capture", "--vm", "web", "vda="+disk)
+	p.must("capture", "--keep-free", "--keep-swap", "--vm", "web", "vda="+disk)
 	ids := p.versions("web")
 	if len(ids) != 2 {
 		t.Fatalf("versions %q", ids)
@@ -112,7 +113,7 @@ func bootFrom(t *testing.T, image, marker string) {
 }
 
 // TestBootCommand boots the changed version of a VM by the command alone, which
-// mounts by itself.
+// mounts by itself. The version lacks what the guest has freed.
 func TestBootCommand(t *testing.T) {
 	p := newStore(t)
 	disk := vm.Debian(t).Clone(t, t.TempDir())
@@ -129,7 +130,7 @@ func TestKilledInTheMiddle(t *testing.T) {
 	disk := vm.Debian(t).Clone(t, t.TempDir())
 	want := sum(t, disk)
 
-	cmd := p.command("capture", "--vm", "web", "vda="+disk)
+	cmd := p.command("capture", "--keep-free", "--keep-swap", "--vm", "web", "vda="+disk)
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -144,7 +145,7 @@ func TestKilledInTheMiddle(t *testing.T) {
 	if v := p.versions("web"); len(v) != 0 {
 		t.Fatalf("a killed capture left versions %q", v)
 	}
-	p.must("capture", "--vm", "web", "vda="+disk)
+	p.must("capture", "--keep-free", "--keep-swap", "--vm", "web", "vda="+disk)
 
 	m := p.mount()
 	f, err := os.Open(m.path("web", "latest", "vda.raw"))
@@ -180,7 +181,7 @@ func TestCaptureSurvivesTheOwnersDeath(t *testing.T) {
 	disk := vm.Debian(t).Clone(t, t.TempDir())
 	want := sum(t, disk)
 	m := p.mount()
-	cmd := p.command("capture", "--vm", "web", "vda="+disk)
+	cmd := p.command("capture", "--keep-free", "--keep-swap", "--vm", "web", "vda="+disk)
 	log := new(syncBuffer)
 	cmd.Stdout, cmd.Stderr = log, log
 	if err := cmd.Start(); err != nil {

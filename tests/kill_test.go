@@ -26,24 +26,26 @@ func TestKillAtRandomMoments(t *testing.T) {
 	disk := vm.Small(t)
 	r := rand.New(rand.NewPCG(*killSeed, 3))
 	began := time.Now()
-	p.must("capture", "--vm", "web", "--at", at(0), "vda="+disk)
-	whole := time.Since(began)
+	p.must("capture", "--keep-free", "--keep-swap", "--vm", "web", "--at", at(0), "vda="+disk)
+	window := time.Since(began) // in which to kill; follows what captures take
 	want := map[string]string{id(0): sum(t, disk)} // what each version is, should it be there
 	reported := map[string]bool{id(0): true}
 	killed := 0
 	for i := 1; i <= *killRounds; i++ {
 		scribble(t, disk, r)
 		want[id(i)] = sum(t, disk)
-		cmd := p.command("capture", "--vm", "web", "--at", at(i), "vda="+disk)
+		cmd := p.command("capture", "--keep-free", "--keep-swap", "--vm", "web", "--at", at(i), "vda="+disk)
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(time.Duration(r.Int64N(int64(whole * 5 / 4))))
+		time.Sleep(time.Duration(r.Int64N(int64(window))))
 		cmd.Process.Kill()
 		if err := cmd.Wait(); err == nil {
 			reported[id(i)] = true
+			window = max(window*3/4, time.Millisecond)
 		} else {
 			killed++
+			window = window * 5 / 4
 		}
 		visible := map[string]bool{}
 		for _, v := range p.versions("web") {

@@ -41,8 +41,9 @@ type Version struct {
 	Time     time.Time `json:"time"`     // what the version stands for
 	Captured time.Time `json:"captured"` // when it was captured
 	Host     string    `json:"host,omitempty"`
-	Program  string    `json:"program,omitempty"` // holdfast's version
-	Cut      string    `json:"cut"`               // how regions were cut: "grid"
+	Program  string    `json:"program,omitempty"`  // holdfast's version
+	Cut      string    `json:"cut"`                // how regions were cut: "grid" or "files"
+	LeftOut  []string  `json:"left_out,omitempty"` // what was not captured where the guest had it: "free", "swap"
 	Disks    []Disk    `json:"disks"`
 	Counts   Counts    `json:"counts"`
 }
@@ -60,12 +61,13 @@ type Disk struct {
 
 // Counts are what a capture did.
 type Counts struct {
-	LogicalBytes int64         `json:"logical_bytes"` // the disks' sizes
-	ReadBytes    int64         `json:"read_bytes"`    // read from the sources
-	HoleBytes    int64         `json:"hole_bytes"`    // known to be holes, not read
-	ZeroBytes    int64         `json:"zero_bytes"`    // read and found to be zeros
-	NewBytes     int64         `json:"new_bytes"`     // plain bytes of chunks that were new
-	StoredBytes  int64         `json:"stored_bytes"`  // what they took in packs
+	LogicalBytes int64         `json:"logical_bytes"`            // the disks' sizes
+	ReadBytes    int64         `json:"read_bytes"`               // read from the sources
+	HoleBytes    int64         `json:"hole_bytes"`               // known to be holes, not read
+	ZeroBytes    int64         `json:"zero_bytes"`               // read and found to be zeros
+	LeftOutBytes int64         `json:"left_out_bytes,omitempty"` // the source has data there, see Version.LeftOut
+	NewBytes     int64         `json:"new_bytes"`                // plain bytes of chunks that were new
+	StoredBytes  int64         `json:"stored_bytes"`             // what they took in packs
 	NewChunks    int64         `json:"new_chunks"`
 	Chunks       int64         `json:"chunks"` // all data chunks, new or not
 	Duration     time.Duration `json:"duration_ns"`
@@ -77,6 +79,7 @@ func (c Counts) Add(o Counts) Counts {
 	c.ReadBytes += o.ReadBytes
 	c.HoleBytes += o.HoleBytes
 	c.ZeroBytes += o.ZeroBytes
+	c.LeftOutBytes += o.LeftOutBytes
 	c.NewBytes += o.NewBytes
 	c.StoredBytes += o.StoredBytes
 	c.NewChunks += o.NewChunks

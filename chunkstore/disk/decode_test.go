@@ -13,7 +13,7 @@ import (
 func samples(t testing.TB) (regions, nodes [][]byte) {
 	w := sparse(t, 4, 3<<40)
 	one := RegionMap{{Off: 100, Len: 5, ID: pack.ID{7}}}
-	worst := make(RegionMap, maxExtents)
+	worst := make(RegionMap, MaxExtents)
 	for i := range worst {
 		worst[i] = Extent{i * 4096, 4096, pack.ID{1}}
 	}
@@ -73,7 +73,7 @@ func TestRegionMapRefuses(t *testing.T) {
 	id := pack.ID{1}
 	for name, m := range map[string]RegionMap{
 		"empty":         {},
-		"too many":      make(RegionMap, maxExtents+1),
+		"too many":      make(RegionMap, MaxExtents+1),
 		"overlap":       {{0, 10, id}, {9, 10, id}},
 		"order":         {{20, 10, id}, {0, 10, id}},
 		"length 0":      {{0, 0, id}},

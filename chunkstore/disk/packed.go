@@ -27,7 +27,7 @@ func parseRegion(b []byte) (*region, error) {
 		return nil, fmt.Errorf("region map of version %d: this program knows version %d", v, formatVersion)
 	}
 	n := int(binary.LittleEndian.Uint16(b[6:]))
-	if n < 1 || n > maxExtents || len(b) != regionHeaderLen+n*extentLen {
+	if n < 1 || n > MaxExtents || len(b) != regionHeaderLen+n*extentLen {
 		return nil, fmt.Errorf("region map of %d bytes does not hold %d extents", len(b), n)
 	}
 	r := &region{raw: bytes.Clone(b), n: n}

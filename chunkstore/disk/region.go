@@ -28,8 +28,8 @@ type RegionMap []Extent
 
 // Validate checks what the format demands of a region map with data.
 func (m RegionMap) Validate() error {
-	if len(m) == 0 || len(m) > maxExtents {
-		return fmt.Errorf("region map of %d extents: want 1 to %d", len(m), maxExtents)
+	if len(m) == 0 || len(m) > MaxExtents {
+		return fmt.Errorf("region map of %d extents: want 1 to %d", len(m), MaxExtents)
 	}
 	end := 0
 	for i, e := range m {

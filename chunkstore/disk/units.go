@@ -15,8 +15,10 @@ const (
 	MaxSize    = 64 << 40  // of a disk
 )
 
+// MaxExtents is the most extents that a region may have.
+const MaxExtents = 1024
+
 const (
-	maxExtents  = 1024 // of a region
 	leafEntries = SpanSize / RegionSize
 	nodeEntries = 1024
 	maxLevel    = 2
@@ -112,6 +114,6 @@ func grainsOf(off, n int) uint64 {
 
 // A chunk must hold the largest map of either kind.
 const (
-	_ = uint(pack.MaxChunk - regionHeaderLen - maxExtents*extentLen)
+	_ = uint(pack.MaxChunk - regionHeaderLen - MaxExtents*extentLen)
 	_ = uint(pack.MaxChunk - nodeHeaderLen - nodeEntries*childLen)
 )

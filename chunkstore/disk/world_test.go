@@ -100,7 +100,7 @@ func (w *world) data(n int) Extent {
 func (w *world) fill(n int64, density float64) {
 	var m RegionMap
 	end := regionLen(w.size, n)
-	for off := 0; off < end && len(m) < maxExtents; {
+	for off := 0; off < end && len(m) < MaxExtents; {
 		if w.rnd.Float64() > density {
 			off += 1 + w.rnd.IntN(300<<10)
 			continue

@@ -30,6 +30,9 @@ type captureOptions struct {
 	At            time.Time // zero: now
 	Format        string    // "": by content
 	FollowBacking []string
+	Cut           string // "files" or "grid"
+	KeepFree      bool
+	KeepSwap      bool
 	Disks         []namedPath
 }
 
@@ -46,7 +49,11 @@ VMDK) or a block device; its format is found by its content. Without NAME a disk
 called like its file, without the extension. All disks of one call become one
 version. A capture that fails or is stopped leaves no version, and what it stored is
 used by the next try. The disks should be at rest: shut down, suspended or a
-snapshot.`,
+snapshot.
+
+What the guest's filesystems don't use is not captured, nor what its swap volumes,
+pagefile.sys, hiberfil.sys and swapfile.sys hold: it reads as zeros. Where that can't
+be told for certain, all is captured, and a note says why.`,
 		CustomHelpTemplate: commandHelp(`
 holdfast capture --vm web /var/lib/libvirt/images/web.qcow2
 holdfast capture --vm db vda=/img/db.raw vdb=/dev/vg0/db-data-snap
@@ -56,6 +63,9 @@ holdfast capture --vm old --at "2026-11-20 02:00" /backup/old.vmdk
 			&cli.StringFlag{Name: "vm", Usage: "the VM's `NAME` (required)"},
 			&cli.StringFlag{Name: "at", Usage: "the `TIME` that the version stands for (default: now)"},
 			&cli.StringFlag{Name: "format", Usage: "read every DISK as `FORMAT`: raw, qcow2, vhd, vhdx or vmdk (default: by its content)"},
+			&cli.BoolFlag{Name: "keep-free", DisableDefaultText: true, Usage: "capture what the guest's filesystems don't use, too"},
+			&cli.BoolFlag{Name: "keep-swap", DisableDefaultText: true, Usage: "capture the contents of swap volumes and of Windows' page files, too"},
+			&cli.StringFlag{Name: "cut", Value: cutFiles, Usage: "cut chunks along the guest's files, or on a grid: `HOW` is files or grid"},
 			&cli.StringSliceFlag{Name: "follow-backing", Usage: "let an image name backing files in `DIR` too, not only in its own directory tree (may be repeated; / allows all)"},
 		},
 		Action: func(c *cli.Context) error {
@@ -63,7 +73,11 @@ holdfast capture --vm old --at "2026-11-20 02:00" /backup/old.vmdk
 			if err != nil {
 				return err
 			}
-			o := captureOptions{common: opts, VM: c.String("vm"), Format: c.String("format"), FollowBacking: c.StringSlice("follow-backing")}
+			o := captureOptions{common: opts, VM: c.String("vm"), Format: c.String("format"), FollowBacking: c.StringSlice("follow-backing"),
+				Cut: c.String("cut"), KeepFree: c.Bool("keep-free"), KeepSwap: c.Bool("keep-swap")}
+			if o.Cut != cutFiles && o.Cut != cutGrid {
+				return usagef("--cut %s: want files or grid", o.Cut)
+			}
 			if at := c.String("at"); at != "" {
 				if o.At, err = catalog.ParseTime(at); err != nil {
 					return usagef("--at: %v", err)
@@ -75,6 +89,20 @@ holdfast capture --vm old --at "2026-11-20 02:00" /backup/old.vmdk
 			return runCapture(c.Context, o)
 		},
 	}
+}
+
+// How chunks are cut.
+const (
+	cutFiles = "files"
+	cutGrid  = "grid"
+)
+
+// cutter is nil for that along the files.
+func (o captureOptions) cutter() capture.Cutter {
+	if o.Cut == cutGrid {
+		return capture.Grid{}
+	}
+	return nil
 }
 
 // parseDisks reads the DISK arguments. In NAME=PATH the name has no slash, so
@@ -136,6 +164,7 @@ func runCapture(ctx context.Context, opts captureOptions) error {
 		if err != nil {
 			return err
 		}
+		noteCaptured(opts, v, inputs)
 		return printCaptured(opts, v)
 	})
 }
@@ -187,6 +216,7 @@ func captureDisks(ctx context.Context, h *owner.Handle, opts captureOptions, inp
 		v, err := capture.Run(ctx, h, capture.Options{
 			VM: opts.VM, At: at, Host: host, Program: programName + " " + programVersion(),
 			Disks: inputs, Progress: progress, Log: opts.Log,
+			Cutter: opts.cutter(), KeepFree: opts.KeepFree, KeepSwap: opts.KeepSwap,
 		})
 		if err == nil || !errors.Is(err, owner.ErrOwnerLost) || try == captureTries || ctx.Err() != nil {
 			return v, err
@@ -208,24 +238,32 @@ func printCaptured(opts captureOptions, v *catalog.Version) error {
 	c := v.Counts
 	fmt.Fprintf(opts.Out, "Captured %s@%s: %s, %s\n", nameText(v.VM), v.ID, countText(int64(len(v.Disks)), "disk"), sizeText(c.LogicalBytes))
 	err := printPairs(opts.Out, "  ", countPairs(c))
-	for _, d := range v.Disks {
-		for _, n := range changedNotices(d) {
-			opts.Console.note("warning: %s", n)
-		}
-	}
 	return err
 }
 
-// changedNotices are the notices that only the capture itself brought up; the
-// source's own were shown before.
-func changedNotices(d catalog.Disk) []string {
-	var out []string
-	for _, n := range d.Notices {
-		if strings.Contains(n, "changed while it was read") {
-			out = append(out, n)
+// noteCaptured shows what only the capture itself brought up; the source's own
+// notices were shown before.
+func noteCaptured(opts captureOptions, v *catalog.Version, inputs []capture.Input) {
+	for i, d := range v.Disks {
+		for _, n := range d.Notices {
+			if slices.Contains(inputs[i].Source.Notices, n) {
+				continue
+			}
+			kind := "note"
+			if strings.Contains(n, "changed while it was read") {
+				kind = "warning"
+			}
+			opts.Console.note("%s: %s", kind, oneLine(n))
 		}
 	}
-	return out
+}
+
+// leftOutText words what a capture left out; "" leaves the line out.
+func leftOutText(c catalog.Counts) string {
+	if c.LeftOutBytes == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%s that the guest does not use; reads as zeros", sizeText(c.LeftOutBytes))
 }
 
 // countPairs words what a capture did.
@@ -237,6 +275,7 @@ func countPairs(c catalog.Counts) []pair {
 	return []pair{
 		{"read", fmt.Sprintf("%s at %s", sizeText(c.ReadBytes), rateText(c.ReadBytes, c.Duration))},
 		{"holes", fmt.Sprintf("%s not read, %s read and found to be zeros", sizeText(c.HoleBytes), sizeText(c.ZeroBytes))},
+		{"left out", leftOutText(c)},
 		{"new", fmt.Sprintf("%s in %s of %s", sizeText(c.NewBytes), thousands(c.NewChunks), countText(c.Chunks, "chunk"))},
 		{"stored", fmt.Sprintf("%s with maps%s", sizeText(c.StoredBytes), compressed)},
 		{"dedup", ratioText(dataBytes(c), c.NewBytes, "everything was in the store")},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -83,6 +84,7 @@ func printVersion(opts showOptions, v *catalog.Version, state string) error {
 		{"captured", fmt.Sprintf("%s on %s by %s", timeText(v.Captured), orUnknown(v.Host), orUnknown(v.Program))},
 		{"state", state},
 		{"size", sizeText(v.Counts.LogicalBytes)},
+		{"cut", cutText(v)},
 	}, countPairs(v.Counts)...))
 	for _, d := range v.Disks {
 		fmt.Fprintf(opts.Out, "\n  disk %s\n", nameText(d.Name))
@@ -97,6 +99,23 @@ func printVersion(opts showOptions, v *catalog.Version, state string) error {
 		}
 	}
 	return err
+}
+
+// cutText words how a version was cut and what it does not hold.
+func cutText(v *catalog.Version) string {
+	text := "on the grid"
+	if v.Cut == cutFiles {
+		text = "along the guest's files"
+	}
+	words := map[string]string{"free": "free space", "swap": "swap"}
+	var out []string
+	for _, what := range v.LeftOut {
+		out = append(out, words[what])
+	}
+	if len(out) == 0 {
+		return text + "; free space and swap are kept"
+	}
+	return text + "; left out: " + strings.Join(out, ", ")
 }
 
 func orUnknown(s string) string {

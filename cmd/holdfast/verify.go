@@ -7,10 +7,13 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"holdfast/capture"
 	"holdfast/capture/source"
 	"holdfast/capture/source/image"
 	"holdfast/chunkstore/catalog"
 	"holdfast/chunkstore/owner"
+	"holdfast/fs/guest/layout"
+	"holdfast/fs/guest/volume"
 	"holdfast/heal"
 )
 
@@ -30,7 +33,9 @@ func verifyCommand() *cli.Command {
 
 Every map of the version is followed and every pack that it uses is proved, unless it
 was since the version was captured; with --deep each is decoded anew. With --against
-each byte of a disk is compared with an image file or a block device, too.`,
+each byte of a disk is compared with an image file or a block device, too; what the
+version left out, and the guest on the source does not use, is no difference. Give all
+disks of a VM whose volumes lie on several.`,
 		BashComplete: completeVMs,
 		CustomHelpTemplate: commandHelp(`
 holdfast verify web
@@ -96,47 +101,107 @@ func verifyStatus(r *heal.VerifyReport) error {
 	return nil
 }
 
+// against is a disk of a version and what it is compared with.
+type against struct {
+	disk *catalog.Disk
+	path string
+	src  *source.Opened
+}
+
 func compareDisks(ctx context.Context, h *owner.Handle, opts verifyOptions, v *catalog.Version, r *heal.VerifyReport) error {
+	pairs, err := openAgainst(opts, v)
+	defer func() {
+		for _, a := range pairs {
+			a.src.Close()
+		}
+	}()
+	if err != nil || len(pairs) == 0 {
+		return err
+	}
+	var found *layout.Layout
+	if len(v.LeftOut) > 0 {
+		var disks []volume.Disk
+		for _, a := range pairs {
+			disks = append(disks, volume.Disk{Name: a.disk.Name, Volume: a.src})
+		}
+		if found, err = layout.Scan(ctx, disks, capture.LayoutOptions(v.LeftOut)); err != nil {
+			return err
+		}
+		defer found.Close()
+	}
+	for _, a := range pairs {
+		if err := compareDisk(ctx, h, opts, a, found, r); err != nil {
+			return fmt.Errorf("compare disk %s with %s: %w", nameText(a.disk.Name), a.path, err)
+		}
+	}
+	return nil
+}
+
+// openAgainst opens what the disks are compared with; on an error those that
+// are open are returned with it.
+func openAgainst(opts verifyOptions, v *catalog.Version) (pairs []against, err error) {
 	for _, a := range opts.Against {
 		d, ok := v.Disk(a.Name)
 		if !ok && len(v.Disks) == 1 && len(opts.Against) == 1 {
 			d, ok = &v.Disks[0], true
 		}
 		if !ok {
-			return withStatus(exitNotFound, withHint(fmt.Errorf("version %s of %s has no disk %s", v.ID, nameText(v.VM), nameText(a.Name)), "name the disk: --against DISK=PATH"))
+			return pairs, withStatus(exitNotFound, withHint(fmt.Errorf("version %s of %s has no disk %s", v.ID, nameText(v.VM), nameText(a.Name)), "name the disk: --against DISK=PATH"))
 		}
-		if err := compareDisk(ctx, h, opts, d, a.Path, r); err != nil {
-			return fmt.Errorf("compare disk %s with %s: %w", nameText(d.Name), a.Path, err)
+		src, err := image.Open(a.Path, source.Options{})
+		if err != nil {
+			return pairs, fmt.Errorf("compare disk %s with %s: %w", nameText(d.Name), a.Path, err)
 		}
+		pairs = append(pairs, against{d, a.Path, src})
 	}
-	return nil
+	return pairs, nil
 }
 
-func compareDisk(ctx context.Context, h *owner.Handle, opts verifyOptions, d *catalog.Disk, path string, r *heal.VerifyReport) error {
-	src, err := image.Open(path, source.Options{})
-	if err != nil {
-		return err
-	}
-	defer src.Close()
+func compareDisk(ctx context.Context, h *owner.Handle, opts verifyOptions, a against, found *layout.Layout, r *heal.VerifyReport) error {
 	p := new(heal.Progress)
 	end := opts.Console.watch(gauge{
-		what:  "comparing " + nameText(d.Name),
+		what:  "comparing " + nameText(a.disk.Name),
 		bytes: func() (int64, int64) { return p.Done.Load(), p.Total.Load() },
 		moved: p.Done.Load,
 	})
 	defer end()
-	n, differ, err := heal.Compare(ctx, h, d, liveSource{src}, p)
+	src := &liveSource{Opened: a.src, disk: a.disk.Name, layout: found}
+	n, differ, err := heal.Compare(ctx, h, a.disk, src, p)
 	r.Compared += n
+	r.LeftOut += src.left
 	r.Differ = append(r.Differ, differ...)
 	return err
 }
 
 // liveSource is a capture's source as package heal reads one.
-type liveSource struct{ *source.Opened }
+type liveSource struct {
+	*source.Opened
+	disk   string
+	layout *layout.Layout // nil: nothing was left out
+	left   int64          // bytes that were, and differ
+}
 
-func (c liveSource) Extent(off int64) (int64, bool, error) {
+var _ heal.LeavesOut = (*liveSource)(nil)
+
+// Extent implements heal.Source.
+func (c *liveSource) Extent(off int64) (int64, bool, error) {
 	e, err := c.Opened.Extent(off)
 	return e.Length, e.Data, err
+}
+
+// LeftOut implements heal.LeavesOut.
+func (c *liveSource) LeftOut(off, length int64) bool {
+	if c.layout == nil {
+		return false
+	}
+	const block = 4096 // where a layout may be asked from
+	for _, r := range c.layout.Out(nil, c.disk, off/block*block, off+length) {
+		if r.Offset <= off && r.Offset+r.Length >= off+length {
+			c.left += length
+			return true
+		}
+	}
+	return false
 }
 
 func printVerified(opts verifyOptions, r *heal.VerifyReport) error {
@@ -158,7 +223,11 @@ func printVerified(opts verifyOptions, r *heal.VerifyReport) error {
 	}
 	pairs := []pair{{"packs", fmt.Sprintf("%s proved now, %s before", thousands(int64(r.Packs)), thousands(int64(r.Proved)))}}
 	if len(opts.Against) > 0 {
-		pairs = append(pairs, pair{"compared", sizeText(r.Compared)})
+		compared := sizeText(r.Compared)
+		if r.LeftOut > 0 {
+			compared += fmt.Sprintf(", %s of it left out, which the guest does not use", sizeText(r.LeftOut))
+		}
+		pairs = append(pairs, pair{"compared", compared})
 	}
 	return printPairs(opts.Out, "  ", pairs)
 }

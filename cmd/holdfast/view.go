@@ -44,6 +44,7 @@ type versionView struct {
 	Host     string     `json:"host,omitempty"`
 	Program  string     `json:"program,omitempty"`
 	Cut      string     `json:"cut,omitempty"`
+	LeftOut  []string   `json:"left_out,omitempty"` // "free", "swap": not captured where it was found
 	*countsView
 	Disks []diskView `json:"disks"`
 }
@@ -54,6 +55,7 @@ type countsView struct {
 	ReadBytes        int64    `json:"read_bytes"`
 	HoleBytes        int64    `json:"hole_bytes"`
 	ZeroBytes        int64    `json:"zero_bytes"`
+	LeftOutBytes     int64    `json:"left_out_bytes"` // data of the source that was not captured
 	NewBytes         int64    `json:"new_bytes"`
 	StoredBytes      int64    `json:"stored_bytes"`
 	Chunks           int64    `json:"chunks"`
@@ -83,6 +85,7 @@ func viewVersion(v *catalog.Version, err error) versionView {
 	counts := viewCounts(v.Counts)
 	view.Time, view.Captured, view.countsView = &v.Time, &v.Captured, &counts
 	view.Host, view.Program, view.Cut = v.Host, v.Program, v.Cut
+	view.LeftOut = v.LeftOut
 	for _, d := range v.Disks {
 		view.Disks = append(view.Disks, diskView{
 			nameView: viewName(d.Name), Source: d.Source, Format: d.Format, DataBytes: d.Map.DataBytes,
@@ -112,7 +115,7 @@ func (v versionView) stateText() string {
 
 func viewCounts(c catalog.Counts) countsView {
 	return countsView{
-		LogicalBytes: c.LogicalBytes, ReadBytes: c.ReadBytes, HoleBytes: c.HoleBytes, ZeroBytes: c.ZeroBytes,
+		LogicalBytes: c.LogicalBytes, ReadBytes: c.ReadBytes, HoleBytes: c.HoleBytes, ZeroBytes: c.ZeroBytes, LeftOutBytes: c.LeftOutBytes,
 		NewBytes: c.NewBytes, StoredBytes: c.StoredBytes, Chunks: c.Chunks, NewChunks: c.NewChunks,
 		DurationSeconds: c.Duration.Seconds(),
 		DedupRatio:      ratioJSON(dataBytes(c), c.NewBytes), CompressionRatio: ratioJSON(c.NewBytes, c.StoredBytes),

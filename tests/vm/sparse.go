@@ -63,3 +63,29 @@ func copyData(out *os.File, at int64, in *os.File, size int64) error {
 	}
 	return nil
 }
+
+// CopyRange makes dst, which must not exist, of size bytes of a disk from off
+// on.
+func CopyRange(dst string, disk *os.File, off, size int64) error {
+	out, err := os.OpenFile(dst, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
+	if err != nil {
+		return err
+	}
+	err = out.Truncate(size)
+	for at := int64(0); at < size && err == nil; {
+		var start, end int64
+		if start, err = disk.Seek(off+at, unix.SEEK_DATA); errors.Is(err, unix.ENXIO) || start >= off+size {
+			err = nil
+			break
+		}
+		if err == nil {
+			end, err = disk.Seek(start, unix.SEEK_HOLE)
+		}
+		if err == nil {
+			end = min(end, off+size)
+			_, err = io.Copy(io.NewOffsetWriter(out, start-off), io.NewSectionReader(disk, start, end-start))
+		}
+		at = end - off
+	}
+	return errors.Join(err, out.Close())
+}
