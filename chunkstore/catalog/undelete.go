@@ -62,6 +62,9 @@ func Undelete(ctx context.Context, s Keeper, vm string, opts UndeleteOptions, id
 // allThere asks for every chunk that a version is made of.
 func allThere(ctx context.Context, s Keeper, ses chunkstore.Session, vm, id string, opts UndeleteOptions) error {
 	body, err := s.Root(ctx, rootName(vm, id))
+	if errors.Is(err, chunkstore.ErrNotFound) {
+		return ErrNoVersion // a pruning came between
+	}
 	if err != nil {
 		return err
 	}
