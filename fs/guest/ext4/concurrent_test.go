@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"sync"
-	"sync/atomic"
 	"testing"
 
 	"holdfast/fs/guest"
@@ -41,48 +40,28 @@ func TestConcurrent(t *testing.T) {
 	wg.Wait()
 }
 
-// failing is a volume whose reads fail, or are short, while broken.
-type failing struct {
-	guest.Volume
-	broken atomic.Bool
-	short  bool
-}
-
-var errDisk = errors.New("the disk says no")
-
-func (v *failing) ReadAt(p []byte, off int64) (int, error) {
-	if !v.broken.Load() {
-		return v.Volume.ReadAt(p, off)
-	}
-	if v.short {
-		n, _ := v.Volume.ReadAt(p[:len(p)/2], off)
-		return n, io.EOF
-	}
-	return 0, errDisk
-}
-
 // TestReadErrors gives a volume's errors to the caller, never damage or an end
 // of the file, and reads well again when the volume does.
 func TestReadErrors(t *testing.T) {
 	image := smallImage(t, 8<<20, false, smallKinds[0].mkfs...)
 	for _, short := range []bool{false, true} {
-		v := &failing{Volume: guesttest.OpenFile(t, image), short: short}
-		want := errDisk
+		v := &guesttest.Failing{Volume: guesttest.OpenFile(t, image), Short: short}
+		want := guesttest.ErrDisk
 		if short {
 			want = io.ErrUnexpectedEOF
 		}
-		v.broken.Store(true)
+		v.Broken.Store(true)
 		if _, err := Open(t.Context(), v); !errors.Is(err, want) {
 			t.Errorf("open: %v", err)
 		}
-		v.broken.Store(false)
+		v.Broken.Store(false)
 		fs, err := Open(t.Context(), v)
 		if err != nil {
 			t.Fatal(err)
 		}
 		file := path(t, fs, "sizes/s20000")
 		fs.cache = blockcache.New(cacheBytes)
-		v.broken.Store(true)
+		v.Broken.Store(true)
 		p := make([]byte, 20000)
 		if _, err := fs.ReadAt(t.Context(), file, p, 0); !errors.Is(err, want) || errors.Is(err, io.EOF) {
 			t.Errorf("read: %v", err)
@@ -93,7 +72,7 @@ func TestReadErrors(t *testing.T) {
 		if err := fs.Files(t.Context(), func(guest.Node, int64, guest.Extent) bool { return true }); !errors.Is(err, want) {
 			t.Errorf("files: %v", err)
 		}
-		v.broken.Store(false)
+		v.Broken.Store(false)
 		if n, err := fs.ReadAt(t.Context(), file, p, 0); n != len(p) || err != nil {
 			t.Errorf("read again: %d, %v", n, err)
 		}

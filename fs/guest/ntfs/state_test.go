@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"os"
 	"strings"
 	"testing"
 
 	"holdfast/fs/guest"
+	"holdfast/fs/guest/blockcache"
 	"holdfast/fs/guest/guesttest"
 )
 
@@ -281,6 +283,59 @@ func TestConcurrent(t *testing.T) {
 	for range 8 {
 		if err := <-done; err != nil {
 			t.Error(err)
+		}
+	}
+}
+
+// TestWithoutUpcase finds names one by one when the table of capitals is lost.
+func TestWithoutUpcase(t *testing.T) {
+	image := smallImage(t, "-c", "4096")
+	patch(t, image, placeOf(t, image, recordUpcase), 1024, func(b []byte) { b[510]++ })
+	fs := openFS(t, image)
+	if st := fs.State(); !strings.Contains(st.Reason, "$UpCase") {
+		t.Errorf("%+v", st)
+	}
+	lookup(t, fs, "many/07-"+strings.Repeat("x", 107))
+	_, err := fs.Lookup(t.Context(), fs.Root(), "absent")
+	wantError(t, "an absent name", err, guest.ErrNotExist, "")
+}
+
+// TestReadErrors gives a volume's errors to the caller, never as damage or the
+// end of a file, and reads well again when the volume does.
+func TestReadErrors(t *testing.T) {
+	image := plainImage(t)
+	for _, short := range []bool{false, true} {
+		v := &guesttest.Failing{Volume: guesttest.OpenFile(t, image), Short: short}
+		want := guesttest.ErrDisk
+		if short {
+			want = io.ErrUnexpectedEOF
+		}
+		v.Broken.Store(true)
+		_, err := Open(t.Context(), v)
+		wantError(t, "open", err, want, "")
+		v.Broken.Store(false)
+		fs, err := Open(t.Context(), v)
+		must(t, err)
+		n := lookup(t, fs, "dir/f2")
+		fs.cache, fs.blocks = blockcache.New(cacheBytes), blockcache.New(indexBytes)
+		v.Broken.Store(true)
+		p := make([]byte, 20_000)
+		_, err = fs.ReadAt(t.Context(), n, p, 0)
+		wantError(t, "read", err, want, "")
+		if errors.Is(err, io.EOF) || errors.Is(err, guest.ErrCorrupt) {
+			t.Errorf("read: %v", err)
+		}
+		for i := range fs.recent {
+			fs.recent[i].Store(nil)
+		}
+		_, err = fs.Stat(t.Context(), n)
+		wantError(t, "stat", err, want, "")
+		wantError(t, "list", fs.ReadDir(t.Context(), fs.Root(), 0, func(guest.Entry) bool { return true }), want, "")
+		wantError(t, "free", fs.Free(t.Context(), func(guest.Range) bool { return true }), want, "")
+		wantError(t, "files", fs.Files(t.Context(), func(guest.Node, int64, guest.Extent) bool { return true }), want, "")
+		v.Broken.Store(false)
+		if m, err := fs.ReadAt(t.Context(), n, p, 0); m != len(p) || err != nil {
+			t.Errorf("read again: %d, %v", m, err)
 		}
 	}
 }
