@@ -36,14 +36,30 @@ func twins(t testing.TB, w *world) (a, b *vfs.MemFS) {
 	t.Helper()
 	a, b = vfs.NewMem(), vfs.NewMem()
 	w.put(t, a)
-	src := openWorld(t, a)
-	newReplica(t, b, src)
-	dst := openWorld(t, b)
-	mustReplicate(t, src, dst, ReplicateOptions{}, "twins")
-	if err := errors.Join(src.Close(), dst.Close()); err != nil {
-		t.Fatal(err)
-	}
+	replicaOf(t, w).put(t, b)
 	return a, b
+}
+
+// replicaOf returns a full replica of the world that all tests begin with.
+func replicaOf(t testing.TB, w *world) *world {
+	t.Helper()
+	made.Lock()
+	defer made.Unlock()
+	if made.replica == nil {
+		a, b := vfs.NewMem(), vfs.NewMem()
+		w.put(t, a)
+		src := openWorld(t, a)
+		newReplica(t, b, src)
+		dst := openWorld(t, b)
+		mustReplicate(t, src, dst, ReplicateOptions{}, "twins")
+		if err := errors.Join(src.Close(), dst.Close()); err != nil {
+			t.Fatal(err)
+		}
+		r := &world{files: map[string][]byte{}}
+		r.load(t, b, "/store")
+		made.replica = r
+	}
+	return made.replica.clone()
 }
 
 func openTwins(t testing.TB, a, b vfs.FS) (src, dst *chunkstore.Store) {

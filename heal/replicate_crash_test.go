@@ -70,15 +70,12 @@ func newTwoDisks(t testing.TB, w *world, full bool, every int) *twoDisks {
 	}
 	d := &twoDisks{a: vfs.NewCrashableMem(), b: vfs.NewCrashableMem(), rng: rand.New(rand.NewPCG(*seed, 5)), every: every}
 	w.put(t, d.a)
+	if full {
+		replicaOf(t, w).put(t, d.b)
+		return d
+	}
 	src := openWorld(t, d.a)
 	newReplica(t, d.b, src)
-	if full {
-		dst := openWorld(t, d.b)
-		mustReplicate(t, src, dst, ReplicateOptions{}, "full replica")
-		if err := dst.Close(); err != nil {
-			t.Fatal(err)
-		}
-	}
 	if err := src.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -107,7 +104,7 @@ func (w *world) visibleWhole(t testing.TB, s *chunkstore.Store, where string) (s
 func TestCrashAtEveryStepOfReplicate(t *testing.T) {
 	t.Logf("seed %d (-heal-seed)", *seed)
 	w := newWorld(t)
-	d := newTwoDisks(t, w, false, 9)
+	d := newTwoDisks(t, w, false, 15)
 	src, dst := openWorld(t, d.watch("store", d.a)), openWorld(t, d.watch("replica", d.b))
 	d.arm(true)
 	mustReplicate(t, src, dst, ReplicateOptions{}, "under crashes")
@@ -134,7 +131,7 @@ func TestCrashAtEveryStepOfReplicate(t *testing.T) {
 func TestCrashAtEveryStepOfDonation(t *testing.T) {
 	t.Logf("seed %d (-heal-seed)", *seed)
 	w := newWorld(t)
-	d := newTwoDisks(t, w, true, 9)
+	d := newTwoDisks(t, w, true, 29)
 	removePacks(t, d.a, 1)
 	for i, path := range packPaths(t, d.a) {
 		if i%3 == 0 {
@@ -173,7 +170,7 @@ func TestCrashAtEveryStepOfDonation(t *testing.T) {
 func TestFailedWritesOfReplicate(t *testing.T) {
 	w := newWorld(t)
 	full := errors.New("no space left on device")
-	step := 4
+	step := 13
 	if *crashAll {
 		step = 1
 	}
@@ -201,7 +198,7 @@ func TestFailedWritesOfReplicate(t *testing.T) {
 		_, rerr := Replicate(context.Background(), src, dst, ReplicateOptions{})
 		if hit.Load() == 0 {
 			closeBoth(t, src, dst)
-			if rerr != nil || k < 8 {
+			if rerr != nil || k < 13 {
 				t.Fatalf("%d writes, %v", n.Load(), rerr)
 			}
 			return

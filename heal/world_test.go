@@ -6,9 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"sort"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -47,9 +50,31 @@ type world struct {
 	versions []content
 }
 
-// newWorld makes a store with three versions of one VM, of which the last two
-// share most of what they hold with the first, and one of another.
+// made is the world that all tests begin with, made once: under the race
+// detector that takes seconds.
+var made struct {
+	sync.Mutex
+	world, replica *world
+}
+
+// newWorld returns a store with three versions of one VM, of which the last two
+// share most of what they hold with the first, and one of another. Its files and
+// contents are everybody's: who changes them makes copies.
 func newWorld(t testing.TB) *world {
+	t.Helper()
+	made.Lock()
+	defer made.Unlock()
+	if made.world == nil {
+		made.world = makeWorld(t)
+	}
+	return made.world.clone()
+}
+
+func (w *world) clone() *world {
+	return &world{maps.Clone(w.files), slices.Clone(w.dirs), slices.Clone(w.versions)}
+}
+
+func makeWorld(t testing.TB) *world {
 	t.Helper()
 	fsys := vfs.NewMem()
 	if _, err := chunkstore.Create("/store", chunkstore.CreateOptions{FS: fsys}); err != nil {
