@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"strings"
 	"testing"
 
@@ -13,11 +14,14 @@ import (
 
 	"holdfast/chunkstore"
 	"holdfast/chunkstore/pack"
+	"holdfast/tests/vm"
 )
 
 var (
-	injuries = flag.Int("injuries", 64, "single injuries of the damage campaign")
-	seed     = flag.Uint64("heal-seed", 1, "seed of the damage campaign")
+	injuries     = flag.Int("injuries", 64, "single injuries of the damage campaign")
+	realInjuries = flag.Int("real-injuries", 6, "single injuries of the campaign over real disks")
+	realFrom     = flag.Int("real-from", 0, "number of the first injury")
+	seed         = flag.Uint64("heal-seed", 1, "seed of the damage campaign")
 )
 
 // injury hurts a store on fsys and says what it did, and whether the packs'
@@ -206,13 +210,27 @@ func (quiet) Fatalf(f string, a ...any) {
 
 // TestDamageCampaign hurts a store in one way at a time. Nothing wrong is ever
 // served; what parity promises heals to byte equality; the rest is named
-// exactly; and the captures of the same disks heal all versions.
+// exactly; and a replica, or the captures of the same disks, heal all versions.
 func TestDamageCampaign(t *testing.T) {
 	t.Logf("seed %d (-heal-seed), %d injuries (-injuries)", *seed, *injuries)
-	w := newWorld(t)
+	newWorld(t).campaign(t, *injuries)
+}
+
+// TestDamageCampaignOnRealDisks is the same over the disk of a real VM in three
+// versions, with a replica and without one.
+func TestDamageCampaignOnRealDisks(t *testing.T) {
+	t.Logf("seed %d (-heal-seed), %d injuries from %d (-real-injuries, -real-from)", *seed, *realInjuries, *realFrom)
+	newDiskWorld(t).campaign(t, *realInjuries)
+}
+
+func (w *world) campaign(t *testing.T, n int) {
 	t.Logf("%d packs, %d versions", len(w.packs()), len(w.versions))
+	donor := vfs.NewMem()
+	w.put(t, donor)
+	w.replica = openWorld(t, donor)
+	defer w.replica.Close()
 	promisedN, lostN, healedN := 0, 0, 0
-	for i := range *injuries {
+	for i := *realFrom; i < *realFrom+n; i++ {
 		r := rand.New(rand.NewPCG(*seed, uint64(i)))
 		in := campaign[i%len(campaign)]
 		fsys := vfs.NewMem()
@@ -229,10 +247,38 @@ func TestDamageCampaign(t *testing.T) {
 			healedN++
 		}
 	}
-	t.Logf("%d within the promise and healed, %d beyond it and healed all the same, %d named and healed by captures", promisedN, healedN, lostN)
-	if *injuries >= 2*len(campaign) && (promisedN == 0 || lostN == 0) {
+	t.Logf("%d within the promise and healed, %d beyond it and healed all the same, %d named and healed by a replica or captures", promisedN, healedN, lostN)
+	if n >= 2*len(campaign) && (promisedN == 0 || lostN == 0) {
 		t.Fatal("the campaign does not reach both sides of the promise")
 	}
+}
+
+// newDiskWorld makes a store with three versions of a real VM's small disk.
+func newDiskWorld(t testing.TB) *world {
+	t.Helper()
+	fsys := vfs.NewMem()
+	if _, err := chunkstore.Create("/store", chunkstore.CreateOptions{FS: fsys}); err != nil {
+		t.Fatal(err)
+	}
+	s := openWorld(t, fsys)
+	w := &world{}
+	raw := vm.Small(t)
+	for i := range 3 {
+		if i > 0 {
+			vm.Change(t, raw, int64(i))
+		}
+		b, err := os.ReadFile(raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.capture(t, s, "vm", i, b)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	w.files = map[string][]byte{}
+	w.load(t, fsys, "/store")
+	return w
 }
 
 // suffer opens a hurt store, checks it, repairs it and checks it again. It
@@ -260,6 +306,17 @@ func (w *world) suffer(t testing.TB, fsys vfs.FS, r *rand.Rand, promised bool, w
 	if len(failed) == 0 && len(rep.Left.Chunks) == 0 {
 		w.whole(t, s, where)
 		return false
+	}
+	if r.IntN(2) == 0 {
+		s.SetDonors([]chunkstore.Donor{&storeDonor{Store: w.replica}})
+		defer s.SetDonors(nil) // before the next injury, whatever becomes of this one
+		rep := mustScrub(t, s, Options{Repair: true}, where)
+		if rep.Left.Exists() || len(rep.RepairErrors) > 0 {
+			t.Fatalf("%s: with a replica: %s", where, describe(rep))
+		}
+		s.SetDonors(nil)
+		w.whole(t, s, where+", healed from a replica")
+		return true
 	}
 	// The next captures of the same content, of which none is the newest.
 	after := *w

@@ -48,6 +48,7 @@ type world struct {
 	files    map[string][]byte
 	dirs     []string
 	versions []content
+	replica  *chunkstore.Store // that has all of it; nil: none
 }
 
 // made is the world that all tests begin with, made once: under the race
