@@ -88,6 +88,7 @@ type foundPack struct {
 	header  pack.Header
 	entries []pack.Entry
 	size    int64 // of the file
+	scanned bool  // its footer is lost
 	err     error
 }
 
@@ -119,7 +120,7 @@ func (s *Store) inspect(n uint64) foundPack {
 // too where that is lost: the records' own ids say whose they are.
 func (s *Store) scanFound(f media.File, p *foundPack) {
 	noHeader := errors.Is(p.err, pack.ErrNoHeader)
-	p.entries = nil
+	p.entries, p.scanned = nil, true
 	_, _, err := pack.Scan(f, p.size, func(e pack.Entry, _ []byte) error {
 		p.entries = append(p.entries, e)
 		return nil
@@ -137,6 +138,9 @@ func (s *Store) scanFound(f media.File, p *foundPack) {
 func (s *Store) adoptPack(p foundPack) error {
 	if p.err != nil {
 		s.adopted.Broken = append(s.adopted.Broken, p.number)
+		if s.rebuilt != nil {
+			s.rebuilt.Broken = append(s.rebuilt.Broken, BrokenPack{p.number, p.err})
+		}
 		s.log.Error("a pack can't be read; it is left as it is", "pack", packName(p.number), "err", p.err)
 		return nil
 	}
@@ -151,6 +155,9 @@ func (s *Store) adoptPack(p foundPack) error {
 			return s.adoptPack(foundPack{number: p.number, err: err})
 		}
 		if err != nil {
+			if s.rebuilt != nil {
+				s.rebuilt.Lost = append(s.rebuilt.Lost, BrokenRoot{p.number, int64(e.Offset), err})
+			}
 			s.log.Error("a root can't be read", "pack", packName(p.number), "offset", e.Offset, "err", err)
 			continue
 		}
@@ -165,6 +172,12 @@ func (s *Store) adoptPack(p foundPack) error {
 		return err
 	}
 	s.adopted.Unknown++
+	if s.rebuilt != nil {
+		s.rebuilt.Chunks += int64(len(p.entries))
+		if p.scanned {
+			s.rebuilt.Scanned = append(s.rebuilt.Scanned, p.number)
+		}
+	}
 	s.adopted.Roots += len(roots)
 	return nil
 }

@@ -118,7 +118,7 @@ func openOrReplaceIndex(fsys vfs.FS, dir string, log *slog.Logger, fatal func(er
 	if err == nil || !pebble.IsCorruptionError(err) && !errors.Is(err, fs.ErrNotExist) {
 		return db, err
 	}
-	aside, serr := setAside(fsys, dir)
+	aside, serr := setAside(fsys, dir, "damaged")
 	if serr != nil {
 		return nil, errors.Join(err, serr)
 	}
@@ -127,9 +127,9 @@ func openOrReplaceIndex(fsys vfs.FS, dir string, log *slog.Logger, fatal func(er
 }
 
 // setAside renames a directory to the first free name of its kind.
-func setAside(fsys vfs.FS, dir string) (string, error) {
+func setAside(fsys vfs.FS, dir, why string) (string, error) {
 	for n := 1; ; n++ {
-		aside := fmt.Sprintf("%s.damaged-%d", dir, n)
+		aside := fmt.Sprintf("%s.%s-%d", dir, why, n)
 		if _, err := fsys.Stat(aside); errors.Is(err, fs.ErrNotExist) {
 			return aside, fsys.Rename(dir, aside)
 		} else if err != nil {

@@ -38,6 +38,9 @@ func (s *Store) publishBatch(h pack.Header, entries []pack.Entry, roots []root, 
 	for _, e := range entries {
 		info.plain += uint64(e.PlainLen)
 		info.stored += uint64(e.RecordLen())
+		if s.keepsPlace(e, h.Pack) {
+			continue
+		}
 		val = place{h.Pack, e.Offset, e.PayloadLen}.append(val[:0])
 		if err := b.Set(chunkKey(e.ID), val, nil); err != nil {
 			return nil, fmt.Errorf("index pack %016x: %w", h.Pack, err)

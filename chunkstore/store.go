@@ -26,6 +26,9 @@ type Options struct {
 	// Fatal is called when the index can't go on (its disk fails or is full
 	// at the wrong moment). It must end the process; nil panics.
 	Fatal func(error)
+	// Rebuild, if it is not nil, makes Open put an index in the place of the one
+	// that is there, made from the packs alone, and is told what was found.
+	Rebuild func(*RebuildReport)
 	// Donor makes a donor of a store that this one knows as a replica; nil:
 	// replicas are not asked. It must not wait; Close of the store closes the
 	// donor if that is an io.Closer.
@@ -75,6 +78,7 @@ type Store struct {
 	lost     int               // how many packs failed to seal
 	lostErr  error             // why the last one did
 	adopted  Adopted
+	rebuilt  *RebuildReport // of the rebuild that is under way; nil: none is
 	closed   bool
 }
 
@@ -86,6 +90,7 @@ type Adopted struct {
 	Roots    int      // roots that became visible by it
 	Missing  []uint64 // packs that the index knows and the medium lacks
 	Broken   []uint64 // packs that can't be read
+	Stale    bool     // the index is of another state of the packs; see checkState
 }
 
 var _ API = (*Store)(nil)
@@ -121,10 +126,20 @@ func Open(dir string, opts Options) (*Store, error) {
 	if s.media, err = media.NewDir(fsys, fsys.PathJoin(dir, "packs")); err != nil {
 		return nil, fmt.Errorf("open store %s: %w", dir, err)
 	}
-	if s.index, err = openOrReplaceIndex(fsys, fsys.PathJoin(dir, "index"), s.log, opts.Fatal); err != nil {
+	s.files = newPackFiles(s.media)
+	if opts.Rebuild != nil {
+		if err := s.rebuildIndex(opts); err != nil {
+			return nil, fmt.Errorf("rebuild the index of store %s: %w", dir, err)
+		}
+		report := s.rebuilt
+		s.rebuilt, s.adopted = nil, Adopted{}
+		s.files = newPackFiles(s.media)
+		report.sort()
+		opts.Rebuild(report)
+	}
+	if s.index, err = openOrReplaceIndex(fsys, fsys.PathJoin(dir, indexDir), s.log, opts.Fatal); err != nil {
 		return nil, fmt.Errorf("open store %s: %w", dir, err)
 	}
-	s.files = newPackFiles(s.media)
 	for c := range s.writers {
 		s.writers[c] = writer{store: s, class: pack.Class(c), slots: make(chan struct{}, maxSealing)}
 	}
@@ -135,7 +150,7 @@ func Open(dir string, opts Options) (*Store, error) {
 		err = s.adopt()
 	}
 	if err == nil {
-		err = errors.Join(s.loadDamage(), s.loadPruning())
+		err = errors.Join(s.loadDamage(), s.loadPruning(), s.checkState())
 	}
 	if err != nil {
 		s.index.Close()

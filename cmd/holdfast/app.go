@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/urfave/cli/v2"
+
+	"holdfast/chunkstore"
 )
 
 // common is what every command is told.
@@ -18,6 +20,8 @@ type common struct {
 	Console *console  // everything else
 	Signals *signals
 	Jobs    *jobs // of this process, in the background
+
+	rebuild func(*chunkstore.RebuildReport) // makes opening the store put its index anew; nil: it does not
 }
 
 // newApp returns the command line program.
@@ -43,7 +47,7 @@ func newApp(out io.Writer, con *console, sig *signals) *cli.App {
 	}
 	for _, c := range []*cli.Command{
 		initCommand(), captureCommand(), listCommand(), showCommand(), mountCommand(),
-		restoreCommand(), bootCommand(), scrubCommand(), verifyCommand(), damageCommand(), replicaCommand(), replicateCommand(), logCommand(),
+		restoreCommand(), bootCommand(), scrubCommand(), verifyCommand(), damageCommand(), rebuildIndexCommand(), replicaCommand(), replicateCommand(), logCommand(),
 		forgetCommand(), undeleteCommand(), pinCommand(), unpinCommand(), policyCommand(), statusCommand(), versionCommand(), completionCommand(),
 		lsCommand(), catCommand(), cpCommand(), findCommand(), diffCommand(),
 	} {

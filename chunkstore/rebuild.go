@@ -1,0 +1,195 @@
+package chunkstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"holdfast/chunkstore/pack"
+)
+
+const (
+	indexDir = "index"
+	// newIndexDir is where an index is made anew. One that is there at the
+	// begin was left by a kill and is worth nothing.
+	newIndexDir = "index.new"
+)
+
+// RebuildReport is what a rebuild of the index found.
+type RebuildReport struct {
+	Packs   int          // that were indexed
+	Chunks  int64        // in them
+	Roots   int          // that their records brought back
+	Scanned []uint64     // packs of which the footer is lost: what lies in them was found record by record
+	Broken  []BrokenPack // packs that can't be read
+	Lost    []BrokenRoot // records of roots that can't be read
+	Kept    []string     // roots that no pack holds, and that were taken from the old index
+	Double  int          // chunks of which several records lie in packs
+	Aside   string       // where the old index is; "": there was none
+}
+
+// BrokenPack is a pack that could not be indexed.
+type BrokenPack struct {
+	Pack uint64
+	Err  error
+}
+
+// BrokenRoot is a root's record that could not be read.
+type BrokenRoot struct {
+	Pack   uint64
+	Offset int64
+	Err    error
+}
+
+// rebuildIndex makes the index anew from the packs beside the one that is
+// there, and then takes its place: (1) index.new is filled and closed; (2) the
+// old index is renamed; (3) the new one is. A kill before 2 leaves the old index
+// and an index.new that the next rebuild removes; between 2 and 3 there is no
+// index, and Open makes one from the packs.
+func (s *Store) rebuildIndex(opts Options) error {
+	old, err := s.oldRoots(opts)
+	if err != nil {
+		s.log.Warn("the old index can't be read; only what lies in packs comes back", "err", err)
+	}
+	dir, anew := s.fs.PathJoin(s.dir, indexDir), s.fs.PathJoin(s.dir, newIndexDir)
+	if err := s.fs.RemoveAll(anew); err != nil {
+		return err
+	}
+	if s.index, err = openIndex(s.fs, anew, s.log, opts.Fatal); err != nil {
+		return err
+	}
+	s.rebuilt = new(RebuildReport)
+	err = s.adopt()
+	if err == nil {
+		err = s.keepRoots(old)
+	}
+	s.rebuilt.Packs, s.rebuilt.Roots = s.adopted.Unknown, s.adopted.Roots
+	if err = errors.Join(err, s.index.Flush(), s.files.close(), s.index.Close()); err != nil {
+		return err
+	}
+	if _, err := s.fs.Stat(dir); err == nil {
+		if s.rebuilt.Aside, err = setAside(s.fs, dir, "replaced"); err != nil {
+			return err
+		}
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := s.fs.Rename(anew, dir); err != nil {
+		return err
+	}
+	return syncDir(s.fs, s.dir)
+}
+
+// oldRoots reads the roots of the index that is there. It opens it read-only: it
+// may be of another state, or half a one.
+func (s *Store) oldRoots(opts Options) (roots []root, err error) {
+	dir := s.fs.PathJoin(s.dir, indexDir)
+	if _, err := s.fs.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	db, err := pebble.Open(dir, &pebble.Options{FS: s.fs, ReadOnly: true, ErrorIfNotExists: true, Logger: indexLog{s.log, opts.Fatal}})
+	if err != nil {
+		return nil, err
+	}
+	defer db.Close()
+	it, err := db.NewIter(&pebble.IterOptions{LowerBound: []byte{keyRoot}, UpperBound: []byte{keyRoot + 1}})
+	if err != nil {
+		return nil, err
+	}
+	for ok := it.First(); ok; ok = it.Next() {
+		v, err := it.ValueAndErr()
+		if err != nil {
+			return roots, errors.Join(err, it.Close())
+		}
+		roots = append(roots, root{string(it.Key()[1:]), append([]byte(nil), v...)})
+	}
+	return roots, it.Close()
+}
+
+// keepRoots takes over the roots that only the old index has: their records are
+// lost, and the next repair stores them anew. One that was pruned since the old
+// index was saved comes back as a damaged version, which does less harm than a
+// version that is gone.
+func (s *Store) keepRoots(old []root) error {
+	for _, r := range old {
+		if _, err := s.Root(context.Background(), r.name); !errors.Is(err, ErrNotFound) {
+			if err != nil {
+				return err
+			}
+			continue
+		}
+		if err := s.index.Set(rootKey(r.name), r.body, pebble.NoSync); err != nil {
+			return fmt.Errorf("index root: %w", err)
+		}
+		s.rebuilt.Kept = append(s.rebuilt.Kept, r.name)
+	}
+	return nil
+}
+
+// keepsPlace reports, in a rebuild, whether a chunk that is indexed already comes
+// back from there, so that its second record need not be taken. Records of
+// damaged chunks stay in their packs when the chunk was stored anew.
+func (s *Store) keepsPlace(e pack.Entry, in uint64) bool {
+	if s.rebuilt == nil {
+		return false
+	}
+	at, ok, err := s.lookup(e.ID)
+	if err != nil || !ok {
+		return false
+	}
+	if at.pack == in && at.offset == e.Offset {
+		return true
+	}
+	s.rebuilt.Double++
+	rec, err := s.readPlace(e.ID, at, nil)
+	if err != nil {
+		return false
+	}
+	_, err = s.codec.Decode(nil, rec, e.ID)
+	return err == nil
+}
+
+// staleJob is where it is remembered that the index was found to be of another
+// state of the packs.
+const staleJob = "stale index"
+
+// checkState tells whether index and packs belong together. A crash leaves packs
+// that the index does not know, and damage takes packs that it knows; both at
+// once mean that one of the two was copied from another time. Nothing is wrong
+// by that with what is read: each chunk is proved. But versions may be missing,
+// or be there that were pruned.
+func (s *Store) checkState() error {
+	found := len(s.adopted.Missing) > 0 && s.adopted.Unknown > 0
+	was, err := s.Job(staleJob)
+	if err != nil {
+		return err
+	}
+	switch {
+	case found && was == nil:
+		err = s.SetJob(staleJob, []byte{1})
+	case was != nil && len(s.adopted.Missing) == 0:
+		err = s.index.Delete(append([]byte{keyJob}, staleJob...), pebble.NoSync)
+	}
+	s.adopted.Stale = len(s.adopted.Missing) > 0 && (found || was != nil)
+	if s.adopted.Stale {
+		s.log.Error("the index is of another state of the packs: packs that it knows are gone, and there were some that it did not know; run: holdfast rebuild-index",
+			"gone", len(s.adopted.Missing), "unknown", s.adopted.Unknown)
+	}
+	return err
+}
+
+// sort puts the report's lists in order.
+func (r *RebuildReport) sort() {
+	slices.Sort(r.Scanned)
+	slices.Sort(r.Kept)
+	slices.SortFunc(r.Broken, func(a, b BrokenPack) int {
+		if a.Pack < b.Pack {
+			return -1
+		}
+		return 1
+	})
+}
