@@ -72,7 +72,7 @@ func newWorld(t testing.TB) *world {
 }
 
 func (w *world) clone() *world {
-	return &world{maps.Clone(w.files), slices.Clone(w.dirs), slices.Clone(w.versions)}
+	return &world{files: maps.Clone(w.files), dirs: slices.Clone(w.dirs), versions: slices.Clone(w.versions), replica: w.replica}
 }
 
 func makeWorld(t testing.TB) *world {
