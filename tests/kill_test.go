@@ -27,7 +27,7 @@ func TestKillAtRandomMoments(t *testing.T) {
 	r := rand.New(rand.NewPCG(*killSeed, 3))
 	began := time.Now()
 	p.must("capture", "--keep-free", "--keep-swap", "--vm", "web", "--at", at(0), "vda="+disk)
-	window := time.Since(began) // in which to kill; follows what captures take
+	window := time.Since(began)                    // in which to kill; follows what captures take
 	want := map[string]string{id(0): sum(t, disk)} // what each version is, should it be there
 	reported := map[string]bool{id(0): true}
 	killed := 0

@@ -43,6 +43,7 @@ var images = []struct {
 	{"ext2", []string{"mkfs.ext2", "-q", "-F"}, 0},
 	{"ext4 bigalloc", []string{"mkfs.ext4", "-q", "-F", "-O", "bigalloc"}, 0},
 	{"xfs", []string{"mkfs.xfs", "-q", "-f", "-m", "reflink=1"}, 0},
+	{"btrfs", []string{"mkfs.btrfs", "-q", "-f"}, 0},
 	{"ext4 in a partition", []string{"mkfs.ext4", "-q", "-F"}, 1 << 20},
 	{"ext4 across blocks", []string{"mkfs.ext4", "-q", "-F"}, 63 * 512},
 }
@@ -79,7 +80,7 @@ func disk(t testing.TB, mkfs []string, at int64) string {
 func makeDisk(t testing.TB, mkfs []string, at int64) string {
 	t.Helper()
 	size := int64(64 << 20)
-	if mkfs[0] == "mkfs.xfs" {
+	if mkfs[0] == "mkfs.xfs" || mkfs[0] == "mkfs.btrfs" {
 		size = 320 << 20
 	}
 	image := guesttest.Mkfs(t, size, mkfs...)
@@ -138,13 +139,20 @@ func use(t testing.TB, dir string) {
 	guesttest.Run(t, "sync", "-f", dir)
 }
 
+func blockOf(fs guest.Filesystem) int64 {
+	if n := fs.State().Block; n > 0 {
+		return min(n, coarse)
+	}
+	return coarse
+}
+
 // wantCuts computes the cuts of a volume at an offset of its disk from the
 // extents that each file tells of, by the rule and not by the code.
 func wantCuts(t testing.TB, fs guest.Filesystem, at, unit int64) []int64 {
 	t.Helper()
 	seen := map[guest.Node]bool{}
 	cuts := map[int64]bool{}
-	block := fs.State().Block
+	block := blockOf(fs)
 	err := fs.Files(t.Context(), func(n guest.Node, size int64, _ guest.Extent) bool { seen[n] = true; return true })
 	if err != nil {
 		t.Fatal(err)
@@ -194,7 +202,7 @@ func TestCutsByTheRule(t *testing.T) {
 				t.Fatal(err)
 			}
 			unit := int64(coarse)
-			if c.at%coarse != 0 || fs.State().Block < coarse {
+			if c.at%coarse != 0 || blockOf(fs) < coarse {
 				unit = fine
 			}
 			if want := wantCuts(t, fs, c.at, unit); !slices.Equal(got, want) {
@@ -231,27 +239,14 @@ func firstDifferent(got, want []int64) string {
 // TestGarbageInWhatIsOut writes garbage wherever a layout says that nothing is,
 // and then the kernel finds the filesystem clean and every file as it was.
 func TestGarbageInWhatIsOut(t *testing.T) {
-	for _, c := range images[:5] {
+	for _, c := range images[:6] {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			image := disk(t, c.mkfs, 0)
 			copied := guesttest.Copy(t, image)
 			v := guesttest.OpenFile(t, image)
 			out := scanOne(t, v, all).Out(nil, "a", 0, v.Size())
-			var total int64
-			f, err := os.OpenFile(copied, os.O_WRONLY, 0)
-			if err != nil {
-				t.Fatal(err)
-			}
-			for _, r := range out {
-				if _, err := f.WriteAt(bytes.Repeat([]byte{0xa5}, int(r.Length)), r.Offset); err != nil {
-					t.Fatal(err)
-				}
-				total += r.Length
-			}
-			if err := f.Close(); err != nil {
-				t.Fatal(err)
-			}
+			total := fill(t, copied, out)
 			if total < v.Size()/4 {
 				t.Errorf("only %d bytes of %d are out", total, v.Size())
 			}
@@ -267,11 +262,14 @@ func TestGarbageInWhatIsOut(t *testing.T) {
 // check proves a filesystem by its own tool.
 func check(t testing.TB, mkfs, image string) {
 	t.Helper()
-	if mkfs == "mkfs.xfs" {
+	switch mkfs {
+	case "mkfs.xfs":
 		guesttest.Run(t, "xfs_repair", "-n", image)
-		return
+	case "mkfs.btrfs":
+		guesttest.Run(t, "btrfs", "check", "--readonly", "--check-data-csum", image)
+	default:
+		guesttest.Run(t, "e2fsck", "-fn", image)
 	}
-	guesttest.Run(t, "e2fsck", "-fn", image)
 }
 
 // sums are those of all files as the kernel reads them.
