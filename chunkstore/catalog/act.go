@@ -29,7 +29,7 @@ type Mark uint8
 
 const (
 	Forgotten Mark = 1 << iota // it is not shown, and the next pruning may take it away
-	Pinned                     // it is never forgotten
+	Pinned                     // it is never forgotten; with Forgotten: it is being undeleted
 
 	knownMarks = Forgotten | Pinned
 )

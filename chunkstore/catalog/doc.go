@@ -17,7 +17,7 @@
 //
 //	name  'm' escaped-VM-name 0x00 0x01 sequence-number (16 hexadecimal digits)
 //	body  format u8 (1), entries u16, then for each entry
-//	      marks u8 (1 forgotten, 2 pinned), the version's identity [16], id length u8, id
+//	      marks u8 (1 forgotten, 2 pinned, 3 being undeleted), the version's identity [16], id length u8, id
 //
 // An entry says all that holds of a version from then on; of several acts the one
 // with the highest sequence number counts. Names are create-only, so of two who

@@ -11,7 +11,7 @@ import (
 // Doomed returns the names of the roots that a pruning may drop, in no order
 // that matters:
 //
-//	versions   that are forgotten
+//	versions   that are forgotten, and not on their way back (Undelete)
 //	acts       of which every entry is superseded by a later act or is of a
 //	           version that roots does not know; the last act of a VM stays
 //	policies   that are superseded by a later one of the same VM
@@ -111,7 +111,7 @@ func (d *doom) readVersions(ctx context.Context, roots chunkstore.Roots) error {
 			return true
 		}
 		v.latest[instance{id, identityOf(body)}] = -1 // no act yet
-		if v.hides(id, body) {
+		if v.of(id, body) == Forgotten {
 			d.names = append(d.names, name)
 		}
 		return true

@@ -125,11 +125,11 @@ func change(ctx context.Context, s Keeper, what, vm string, ids []string, check 
 // forgotten.
 func Forget(ctx context.Context, s Keeper, vm string, ids ...string) ([]string, error) {
 	return change(ctx, s, "forget versions", vm, ids, func(e entry) error {
-		if e.mark.Has(Pinned) {
+		if e.mark == Pinned {
 			return fmt.Errorf("version %s of VM %q: %w", e.id, vm, ErrPinned)
 		}
 		return nil
-	}, func(m Mark) Mark { return m | Forgotten })
+	}, func(Mark) Mark { return Forgotten })
 }
 
 // Pin keeps versions from being forgotten; a forgotten one is an error that wraps

@@ -281,6 +281,41 @@ func TestUndeleteOfWhatWasPruned(t *testing.T) {
 	must[*Version](t)(Get(ctx, s, "web", v.ID))
 }
 
+// TestUndeleteBesideAPruning lets a pruning come at each moment of an undelete,
+// and the index be made anew then: the version is back, or forgotten for good.
+func TestUndeleteBesideAPruning(t *testing.T) {
+	for moment := range 5 {
+		s := &fakeStore{roots: map[string]string{}, dropped: map[string]string{}}
+		mustCommit(t, s, version("web", at(0), "vda"))
+		must[[]string](t)(Forget(ctx, s, "web", idAt(0)))
+		n := 0
+		s.before = func() {
+			if n == moment {
+				for _, name := range must[[]string](t)(Doomed(ctx, inPacks{s})) {
+					s.dropped[name] = s.roots[name]
+					delete(s.roots, name)
+				}
+			}
+			n++
+		}
+		back, err := Undelete(ctx, s, "web", UndeleteOptions{}, idAt(0))
+		s.before = nil
+		if moment < 4 && n <= moment {
+			t.Fatalf("moment %d was not met", moment)
+		}
+		if err == nil && len(back) != 1 || err != nil && !errors.Is(err, ErrNoVersion) {
+			t.Fatalf("moment %d: %q, %v", moment, back, err)
+		}
+		s.rebuild()
+		if _, gerr := Get(ctx, s, "web", idAt(0)); (gerr == nil) != (err == nil) {
+			t.Fatalf("moment %d: undelete %v, and after a rebuild: %v", moment, err, gerr)
+		}
+		if names := must[[]string](t)(Doomed(ctx, inPacks{s})); slices.Contains(names, rootName("web", idAt(0))) != (err != nil) {
+			t.Fatalf("moment %d: undelete %v, and doomed: %q", moment, err, names)
+		}
+	}
+}
+
 // TestActsAgainstAModel makes random acts and prunings and compares what is seen
 // with plain maps; now and then an index rebuild brings every root back that was
 // ever dropped and whose pack was not written anew.
@@ -369,16 +404,29 @@ type fakeStore struct {
 	chunkstore.Getter
 	chunkstore.Session
 	roots, dropped map[string]string
+	before         func() // called before sessions begin, and before commits; nil: nothing
 }
 
-func (f *fakeStore) Begin(context.Context, string) (chunkstore.Session, error) { return f, nil }
-func (f *fakeStore) Close() error                                              { return nil }
-func (f *fakeStore) ID(plain []byte) pack.ID                                   { return pack.ID{} }
+func (f *fakeStore) Begin(context.Context, string) (chunkstore.Session, error) {
+	f.happens()
+	return f, nil
+}
+
+func (f *fakeStore) happens() {
+	if f.before != nil {
+		f.before()
+	}
+}
+
+func (f *fakeStore) Has(context.Context, []pack.ID, []bool) error { return nil }
+func (f *fakeStore) Close() error                                 { return nil }
+func (f *fakeStore) ID(plain []byte) pack.ID                      { return pack.ID{} }
 func (f *fakeStore) Get(context.Context, pack.ID, []byte) ([]byte, error) {
 	return nil, chunkstore.ErrNotFound
 }
 
 func (f *fakeStore) Commit(_ context.Context, name string, body []byte) error {
+	f.happens()
 	if f.roots[name] != "" || f.dropped[name] != "" {
 		return chunkstore.ErrRootExists
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"holdfast/chunkstore"
 	"holdfast/chunkstore/disk"
@@ -24,39 +25,101 @@ type UndeleteOptions struct {
 	Partly bool // also where not all of it is there any more
 }
 
+// returning is what holds of a version while Undelete is at work on it: it is not
+// seen, and not doomed. No other act makes it; a crash leaves it, and then forget,
+// unpin or another undelete ends it.
+const returning = Forgotten | Pinned
+
 // Undelete brings forgotten versions of a VM back, all or none of them, and
-// returns the ids of those that were forgotten. Every chunk of them must be there;
-// the session asks for each, so none goes while it is at work.
+// returns the ids of those that were forgotten.
+//
+// A pruning may drop their roots at any moment, and an act by which such a version
+// is not forgotten any more must never be written: an index that is made anew
+// would show it. So the first act only keeps prunings from dropping them; then,
+// where the roots are still there, each chunk of them is asked for, in a session;
+// and only then the second act shows them.
 func Undelete(ctx context.Context, s Keeper, vm string, opts UndeleteOptions, ids ...string) (back []string, err error) {
-	err = decide(ctx, s, "undelete versions", vm, func(ses chunkstore.Session, m *marks) ([]entry, error) {
-		back = nil
-		var entries []entry
+	held, err := hold(ctx, s, vm, ids)
+	if err == nil {
+		err = allBack(ctx, s, vm, held, opts)
+	}
+	if err == nil {
+		err = release(ctx, s, vm, held, 0)
+	} else if rerr := release(context.WithoutCancel(ctx), s, vm, held, Forgotten); rerr != nil {
+		err = errors.Join(err, rerr)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("undelete versions: %w", err)
+	}
+	for _, e := range held {
+		back = append(back, e.id)
+	}
+	return back, nil
+}
+
+// hold keeps prunings from dropping those of the versions that are forgotten, and
+// returns them.
+func hold(ctx context.Context, s Keeper, vm string, ids []string) (held []entry, err error) {
+	err = decide(ctx, s, "undelete", vm, func(_ chunkstore.Session, m *marks) (entries []entry, err error) {
+		held = nil
 		for _, id := range ids {
 			e, err := lookUp(ctx, s, m, vm, id)
 			if err != nil {
 				return nil, err
 			}
-			if !e.mark.Has(Forgotten) {
+			if !e.mark.Has(Forgotten) || slices.ContainsFunc(held, func(h entry) bool { return h.id == id }) {
 				continue
 			}
-			if err := allThere(ctx, s, ses, vm, id, opts); err != nil {
-				return nil, fmt.Errorf("version %s of VM %q: %w", id, vm, err)
+			if e.mark != returning {
+				e.mark = returning
+				entries = append(entries, e)
 			}
-			e.mark &^= Forgotten
-			entries, back = append(entries, e), append(back, id)
+			held = append(held, e)
 		}
 		return entries, nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("undelete versions: %w", err)
+		return nil, err
 	}
-	// A pruning that came first has dropped the root before the act.
-	for _, id := range back {
-		if _, err := Get(ctx, s, vm, id); errors.Is(err, ErrNoVersion) {
-			return nil, fmt.Errorf("undelete versions: it was pruned at the same moment: %w", err)
+	return held, nil
+}
+
+// allBack proves that the versions are there.
+func allBack(ctx context.Context, s Keeper, vm string, held []entry, opts UndeleteOptions) error {
+	if len(held) == 0 {
+		return nil
+	}
+	ses, err := s.Begin(ctx, fmt.Sprintf("undelete of VM %q", vm))
+	if err != nil {
+		return err
+	}
+	defer ses.Close()
+	for _, e := range held {
+		if err := allThere(ctx, s, ses, vm, e.id, opts); err != nil {
+			return fmt.Errorf("version %s of VM %q: %w", e.id, vm, err)
 		}
 	}
-	return back, nil
+	return nil
+}
+
+// release says what is to hold of the versions that hold has kept. One of which
+// somebody has said something else meanwhile is left as that has it.
+func release(ctx context.Context, s Keeper, vm string, held []entry, to Mark) error {
+	if len(held) == 0 {
+		return nil
+	}
+	return decide(ctx, s, "undelete", vm, func(_ chunkstore.Session, m *marks) (entries []entry, err error) {
+		for _, e := range held {
+			if !slices.Contains(m.said[e.id], entry{e.id, e.of, returning}) {
+				if to == 0 {
+					return nil, fmt.Errorf("version %s of VM %q: another has decided on it meanwhile: %w", e.id, vm, ErrForgotten)
+				}
+				continue
+			}
+			entries = append(entries, entry{e.id, e.of, to})
+		}
+		return entries, nil
+	})
 }
 
 // allThere asks for every chunk that a version is made of.

@@ -182,7 +182,7 @@ func forgetNamed(ctx context.Context, h *owner.Handle, opts forgetOptions, n vmV
 		if err != nil {
 			return res, err
 		}
-		if mark.Has(catalog.Pinned) {
+		if mark == catalog.Pinned {
 			return res, fmt.Errorf("forget version %s of %s: %w", id, nameText(n.vm), catalog.ErrPinned)
 		}
 		v := forgottenVersion{ID: id, State: statePending, Forget: true, Keep: []string{}}

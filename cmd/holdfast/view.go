@@ -97,7 +97,7 @@ func viewVersion(v *catalog.Version, err error) versionView {
 
 // marked adds what was said of the version.
 func (v versionView) marked(m catalog.Mark) versionView {
-	v.Pinned = m.Has(catalog.Pinned)
+	v.Pinned = m == catalog.Pinned
 	if m.Has(catalog.Forgotten) {
 		v.State = stateForgotten
 	}
