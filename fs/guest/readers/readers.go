@@ -9,6 +9,7 @@ import (
 	"holdfast/fs/guest"
 	"holdfast/fs/guest/btrfs"
 	"holdfast/fs/guest/ext4"
+	"holdfast/fs/guest/fat"
 	"holdfast/fs/guest/ntfs"
 	"holdfast/fs/guest/volume"
 	"holdfast/fs/guest/xfs"
@@ -20,6 +21,9 @@ var openers = map[string]volume.Opener{
 	"ext2":  volume.Plain(ext4.Open),
 	"ext3":  volume.Plain(ext4.Open),
 	"ext4":  volume.Plain(ext4.Open),
+	"fat12": volume.Plain(fat.Open),
+	"fat16": volume.Plain(fat.Open),
+	"fat32": volume.Plain(fat.Open),
 	"ntfs":  volume.Plain(ntfs.Open),
 	"xfs":   volume.Plain(xfs.Open),
 }

@@ -213,7 +213,7 @@ func (f *finder) peers() {
 			v.Peers = all
 		}
 		if v != all[0] {
-			v.State, v.Of = Member, []string{all[0].Name}
+			v.State, v.Of = Member, []string{shownAs(all[0])}
 			continue
 		}
 		here := map[uint64]bool{}
@@ -226,4 +226,11 @@ func (f *finder) peers() {
 			v.addReason(fmt.Sprintf("%d of its %d devices are here", n, count))
 		}
 	}
+}
+
+// shownAs is the path under which the files of a volume are shown.
+func shownAs(v *Volume) string {
+	on := v.Disks()
+	on = on[:min(1, len(on)):min(1, len(on))]
+	return strings.Join(append(on, v.Name), "/")
 }
