@@ -38,7 +38,8 @@ type donors struct {
 	mu   sync.Mutex // guards what follows
 	list []*restingDonor
 
-	wait time.Duration // for one donor; set once
+	wait   time.Duration // for one donor; set once
+	change sync.Mutex    // one change of the list on the disk at a time
 }
 
 // restingDonor is a donor that reads leave alone for a while after it was away.

@@ -15,6 +15,7 @@ import (
 const (
 	replicasName = "replicas.json"
 	maxReplicas  = 64
+	donorLeave   = 20 * time.Second
 )
 
 // Replica is another store of the same key that a store knows.
@@ -83,8 +84,8 @@ func (s *Store) RemoveReplica(name string) error {
 }
 
 func (s *Store) changeReplicas(change func([]Replica) ([]Replica, error)) error {
-	s.damage.mu.Lock() // no need for a lock of its own
-	defer s.damage.mu.Unlock()
+	s.donors.change.Lock()
+	defer s.donors.change.Unlock()
 	all, err := s.Replicas()
 	if err != nil {
 		return err
@@ -118,13 +119,24 @@ func (s *Store) useReplicas(all []Replica) {
 	s.SetDonors(list)
 }
 
-// closeDonors lets go of those that hold something.
+// closeDonors lets go of those that hold something. One that is stuck, on a dead
+// network share perhaps, is left behind: it must not keep this store open.
 func (s *Store) closeDonors() {
 	for _, d := range s.Donors() {
-		if c, ok := d.(io.Closer); ok {
-			if err := c.Close(); err != nil {
-				s.log.Warn("leave a replica", "replica", d.Name(), "err", err)
-			}
+		c, ok := d.(io.Closer)
+		if !ok {
+			continue
+		}
+		done := make(chan error, 1)
+		go func() { done <- c.Close() }()
+		var err error
+		select {
+		case err = <-done:
+		case <-time.After(donorLeave):
+			err = fmt.Errorf("it does not answer within %v", donorLeave)
+		}
+		if err != nil {
+			s.log.Warn("leave a replica", "replica", d.Name(), "err", err)
 		}
 	}
 }
