@@ -290,11 +290,13 @@ func TestConcurrent(t *testing.T) {
 // TestWithoutUpcase finds names one by one when the table of capitals is lost.
 func TestWithoutUpcase(t *testing.T) {
 	image := smallImage(t, "-c", "4096")
+	mounted(t, image, func(dir string) { must(t, os.WriteFile(dir+"/Zeta", nil, 0o644)) }) // behind names in small letters
 	patch(t, image, placeOf(t, image, recordUpcase), 1024, func(b []byte) { b[510]++ })
 	fs := openFS(t, image)
 	if st := fs.State(); !strings.Contains(st.Reason, "$UpCase") {
 		t.Errorf("%+v", st)
 	}
+	lookup(t, fs, "Zeta")
 	lookup(t, fs, "many/07-"+strings.Repeat("x", 107))
 	_, err := fs.Lookup(t.Context(), fs.Root(), "absent")
 	wantError(t, "an absent name", err, guest.ErrNotExist, "")
