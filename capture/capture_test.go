@@ -16,6 +16,7 @@ import (
 	"holdfast/chunkstore"
 	"holdfast/chunkstore/cache"
 	"holdfast/chunkstore/catalog"
+	"holdfast/chunkstore/catalog/storetest"
 	"holdfast/chunkstore/disk"
 	"holdfast/chunkstore/pack"
 )
@@ -100,6 +101,7 @@ func newFixture(t *testing.T) *fixture {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
+		storetest.Check(t, s)
 		if err := s.Close(); err != nil {
 			t.Error(err)
 		}

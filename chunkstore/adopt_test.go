@@ -100,6 +100,7 @@ func TestForeignFileIsNotAdopted(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
+	hurtStores.Store(fsys, true)
 	writeFile(t, fsys, "/store/packs/ab", "ab00000000000000.pack", bytes.Repeat([]byte("text "), 1000))
 	s = openStore(t, fsys, 0)
 	if a := s.Adopted(); len(a.Broken) != 1 || a.Unknown != 0 {

@@ -15,6 +15,7 @@ import (
 // hurtPacks rewrites every finished pack of a store in memory.
 func hurtPacks(t *testing.T, fsys vfs.FS, hurt func([]byte) []byte) {
 	t.Helper()
+	hurtStores.Store(fsys, true)
 	subs, err := fsys.List("/store/packs")
 	if err != nil {
 		t.Fatal(err)

@@ -90,6 +90,9 @@ func (m *model) run(seed uint64) {
 	checkVersions(t, m.s, m.w.committed, m.w.begun, m.where)
 	checkClean(t, m.s, m.where)
 	m.compare()
+	if r, err := Check(context.Background(), m.s, CheckOptions{Walk: walkTest(m.s)}); err != nil || !r.Sound() || r.Unused != 0 {
+		t.Fatalf("%s: check: %+v, %v", m.where, r, err)
+	}
 	if err := m.s.Close(); err != nil {
 		t.Fatal(err)
 	}

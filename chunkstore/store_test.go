@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"sync"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -29,11 +30,37 @@ func openStore(t *testing.T, fsys vfs.FS, packSize int64) *Store {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
+		if _, hurt := hurtStores.Load(fsys); !hurt {
+			checkStore(t, s)
+		}
 		if err := s.Close(); err != nil {
 			t.Errorf("close: %v", err)
 		}
 	})
 	return s
+}
+
+// hurtStores are the filesystems of which a test has hurt the store, so that its
+// invariants need not hold.
+var hurtStores sync.Map
+
+// checkStore proves the invariants of a store that is still open.
+func checkStore(t testing.TB, s *Store) {
+	t.Helper()
+	s.mu.Lock()
+	closed := s.closed
+	s.mu.Unlock()
+	if closed || t.Failed() {
+		return
+	}
+	r, err := Check(context.Background(), s, CheckOptions{})
+	if err != nil {
+		t.Errorf("check: %v", err)
+		return
+	}
+	for _, p := range r.Problems {
+		t.Errorf("check: %v", p)
+	}
 }
 
 // chunkOf returns a chunk of n bytes, half of it compressible, fixed by seed.

@@ -86,9 +86,7 @@ func (s *Store) packOptions() pack.WriterOptions {
 // put appends the records that are not there yet.
 func (w *writer) put(ctx context.Context, recs []pack.Record) (res PutResult, err error) {
 	for _, rec := range recs {
-		// Outside the lock: a chunk that is published between this look
-		// and the next is stored twice, which wastes its bytes and harms
-		// nothing.
+		// Outside the lock, where most are found.
 		if ok, err := w.store.claimPublished(rec.ID); err != nil || ok {
 			if err != nil {
 				return res, err
@@ -112,8 +110,12 @@ func (w *writer) put(ctx context.Context, recs []pack.Record) (res PutResult, er
 func (w *writer) append(rec pack.Record, res *PutResult) (*openPack, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	// In this order: a chunk enters the index before it leaves those in flight.
 	if w.store.isInflight(rec.ID) {
 		return nil, nil
+	}
+	if ok, err := w.store.claimPublished(rec.ID); err != nil || ok {
+		return nil, err
 	}
 	if w.active == nil {
 		p, err := w.store.newPack(w.class)

@@ -16,6 +16,7 @@ import (
 
 	"holdfast/chunkstore"
 	"holdfast/chunkstore/catalog"
+	"holdfast/chunkstore/catalog/storetest"
 	"holdfast/chunkstore/disk"
 	"holdfast/chunkstore/pack"
 	"holdfast/fs/image"
@@ -69,7 +70,7 @@ func newStore(t testing.TB) *testStore {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { s.Close() })
+	t.Cleanup(func() { storetest.Check(t, s); s.Close() })
 	return &testStore{Store: s, bad: map[pack.ID]error{}}
 }
 

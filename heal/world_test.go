@@ -22,6 +22,7 @@ import (
 	"holdfast/chunkstore"
 	"holdfast/chunkstore/cache"
 	"holdfast/chunkstore/catalog"
+	"holdfast/chunkstore/catalog/storetest"
 	"holdfast/chunkstore/disk"
 )
 
@@ -95,6 +96,7 @@ func makeWorld(t testing.TB) *world {
 	copy(other[5<<20:], b[:900<<10])
 	rand.NewChaCha8([32]byte{9}).Read(other[:200<<10])
 	w.capture(t, s, "other", 9, other)
+	storetest.Check(t, s)
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}

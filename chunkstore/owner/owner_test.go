@@ -31,7 +31,30 @@ func newStore(t testing.TB) string {
 	if _, err := chunkstore.Create(dir, chunkstore.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { checkLeft(t, dir) }) // after the handles are closed
 	return dir
+}
+
+// checkLeft proves the invariants of what a test leaves.
+func checkLeft(t testing.TB, dir string) {
+	t.Helper()
+	if _, err := chunkstore.ReadConfig(dir); err != nil {
+		return // the test made it so
+	}
+	s, err := chunkstore.Open(dir, chunkstore.Options{})
+	if err != nil {
+		t.Errorf("open what is left: %v", err)
+		return
+	}
+	defer s.Close()
+	r, err := chunkstore.Check(context.Background(), s, chunkstore.CheckOptions{})
+	if err != nil {
+		t.Errorf("check: %v", err)
+		return
+	}
+	for _, p := range r.Problems {
+		t.Errorf("check: %v", p)
+	}
 }
 
 func fast() Options { return Options{Wait: 5 * time.Second, Grace: time.Second} }

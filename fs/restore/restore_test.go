@@ -18,6 +18,7 @@ import (
 
 	"holdfast/chunkstore"
 	"holdfast/chunkstore/catalog"
+	"holdfast/chunkstore/catalog/storetest"
 	"holdfast/chunkstore/disk"
 	"holdfast/chunkstore/pack"
 	"holdfast/fs/image"
@@ -48,7 +49,7 @@ func newStore(t *testing.T) *countingStore {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { s.Close() })
+	t.Cleanup(func() { storetest.Check(t, s); s.Close() })
 	return &countingStore{Store: s}
 }
 
