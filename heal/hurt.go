@@ -40,9 +40,10 @@ type HurtPack struct {
 // HurtReport is all damage of a store.
 type HurtReport struct {
 	Chunks    []HurtChunk `json:"chunks"`
-	Packs     []HurtPack  `json:"packs"`     // to repair
-	Manifests []string    `json:"manifests"` // VM@VERSION whose manifests can't be read, or whose maps don't fit
-	Unlisted  int         `json:"unlisted"`  // chunks and uses beyond the bound of the list
+	Packs     []HurtPack  `json:"packs"`           // to repair
+	Files     []HurtFile  `json:"files,omitempty"` // guest files that lie in hurt ranges, see GuestFiles
+	Manifests []string    `json:"manifests"`       // VM@VERSION whose manifests can't be read, or whose maps don't fit
+	Unlisted  int         `json:"unlisted"`        // chunks and uses beyond the bound of the list
 
 	versions map[[2]string]bool // hurt VM and version: has corrupt or missing data, not only what can't be read
 	unfit    map[[2]string]bool // those whose maps don't fit each other

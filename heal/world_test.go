@@ -108,7 +108,7 @@ func makeWorld(t testing.TB) *world {
 func (w *world) capture(t testing.TB, s *chunkstore.Store, vm string, at int, b []byte) {
 	t.Helper()
 	v, err := capture.Run(context.Background(), s, capture.Options{
-		VM: vm, Workers: 1, At: time.Date(2026, 1, 1, 0, 0, at, 0, time.UTC),
+		VM: vm, Workers: 1, KeepFree: true, KeepSwap: true, At: time.Date(2026, 1, 1, 0, 0, at, 0, time.UTC),
 		Disks: []capture.Input{{Name: "a", Path: "mem", Source: &source.Opened{Disk: newMemDisk(b), Format: "raw"}}},
 	})
 	if err != nil {

@@ -16,8 +16,8 @@ func damageCommand() *cli.Command {
 		Name:      "damage",
 		Usage:     "show what is damaged, and which versions it hurts",
 		UsageText: "holdfast damage",
-		Description: `Shows each chunk that is known to be damaged, and every version, disk and byte
-range that uses it. Everything else reads well. A scrub finds what is not known yet.`,
+		Description: `Shows each chunk that is known to be damaged, every version, disk and byte range that
+uses it, and the guests' files that lie there. Everything else reads well. A scrub finds what is not known yet.`,
 		CustomHelpTemplate: commandHelp(`
 holdfast damage
 holdfast damage --json | jq '.chunks[].uses[]'
@@ -72,10 +72,27 @@ func printDamage(opts common, r *heal.HurtReport) error {
 			return err
 		}
 	}
+	for _, f := range r.Files {
+		printHurtFile(opts, f)
+	}
 	if r.Unlisted > 0 {
 		fmt.Fprintf(opts.Out, "and %s more\n", thousands(int64(r.Unlisted)))
 	}
 	return nil
+}
+
+// printHurtFile names a guest's file that is hurt.
+func printHurtFile(opts common, f heal.HurtFile) {
+	where := fmt.Sprintf("%s@%s %s/%s", nameText(f.VM), f.Version, nameText(f.Disk), nameText(f.Volume))
+	if f.Problem != "" {
+		fmt.Fprintf(opts.Out, "files of %s can't be told: %s\n", where, oneLine(f.Problem))
+		return
+	}
+	name := oneLine(f.Path)
+	if name == "" {
+		name = fmt.Sprintf("node %d, whose name can't be read", f.Node)
+	}
+	fmt.Fprintf(opts.Out, "file %s in %s: %s from %d\n", name, where, sizeText(f.Length), f.Offset)
 }
 
 func printHurtChunk(opts common, c heal.HurtChunk) error {

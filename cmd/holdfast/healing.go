@@ -80,6 +80,9 @@ func serveHealing(h *owner.Handle, opts common) {
 		if err != nil {
 			return nil, err
 		}
+		if err := heal.GuestFiles(ctx, s, r); err != nil {
+			return nil, err
+		}
 		r.Trim(maxListed)
 		return r, nil
 	}))
