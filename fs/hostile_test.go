@@ -54,7 +54,7 @@ func TestHostileVolumes(t *testing.T) {
 			c := hostileContent(t, image)
 			peak := watchHeap(t)
 			opened := 0
-			for i := range guesttest.Rounds(t, 50) {
+			for i := range guesttest.Rounds(t, 25) {
 				undo := c.mutate(rand.New(rand.NewPCG(5, uint64(i))), i)
 				v := commit(t, s, h.kind, day.Add(time.Duration(i)*time.Hour), c)
 				undo()
