@@ -9,7 +9,7 @@ FUZZTIME ?= 5m
 # Tests mount disks, and so does the demo.
 AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo 'sudo -H env PATH="$$PATH" GOFLAGS="$$GOFLAGS"')
 
-.PHONY: build test check deps demo bench bench-quick fuzz clean
+.PHONY: build test check deps demo bench bench-space bench-quick fuzz clean
 
 build:
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/holdfast ./cmd/holdfast
@@ -32,6 +32,10 @@ demo: deps build
 bench: build
 	@.ci/deps bench
 	$(AS_ROOT) go run ./benchmarks
+
+bench-space: build
+	@.ci/deps bench
+	$(AS_ROOT) go run ./benchmarks -space
 
 bench-quick: deps build
 	$(AS_ROOT) go run ./benchmarks -quick

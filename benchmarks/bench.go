@@ -26,6 +26,7 @@ type bench struct {
 	options
 	data    Data
 	image   string // the raw disk: the data of a real VM without its holes
+	sparse  string // the VM's disk as it is
 	missing []string
 	closers []func() error
 }
@@ -40,6 +41,7 @@ func newBench(ctx context.Context, o options) (*bench, error) {
 	if err != nil {
 		return nil, err
 	}
+	b.sparse = src.Path
 	n, err := dense(b.image, src.Path)
 	if err != nil {
 		return nil, fmt.Errorf("make the disk to measure: %w", err)

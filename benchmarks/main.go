@@ -2,6 +2,7 @@
 // machine, in one run, on the data of a real VM disk:
 //
 //	make bench         five rounds, with restic and borg
+//	make bench-space   only what a fleet of disks takes, beside restic and borg
 //	make bench-quick   three rounds on less data, without peers
 //
 // Every road (first capture, second capture, sequential and random reads through
@@ -32,6 +33,7 @@ func main() {
 	flag.StringVar(&o.binary, "holdfast", "bin/holdfast", "the program to measure")
 	flag.StringVar(&o.dir, "dir", "", "directory to work in (default a temporary one)")
 	flag.StringVar(&o.only, "road", "", "run only roads whose name contains this")
+	flag.BoolVar(&o.space, "space", false, "measure only what a fleet takes")
 	flag.BoolVar(&o.diary, "diary", true, "write the results file and the diary's row")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -48,6 +50,7 @@ type options struct {
 	binary string
 	dir    string
 	only   string
+	space  bool
 	diary  bool
 }
 
@@ -78,11 +81,17 @@ func run(ctx context.Context, o options) error {
 		return err
 	}
 	defer b.close()
-	results, err := b.runRoads(ctx)
-	if err != nil {
-		return err
+	report := Report{Machine: m, Data: b.data, Rounds: o.rounds, Missing: b.missing}
+	if !o.space {
+		if report.Roads, err = b.runRoads(ctx); err != nil {
+			return err
+		}
 	}
-	report := Report{Machine: m, Data: b.data, Rounds: o.rounds, Missing: b.missing, Roads: results}
+	if o.space || !o.quick && o.only == "" {
+		if report.Space, err = b.space(ctx); err != nil {
+			return err
+		}
+	}
 	report.print(os.Stdout)
 	if !o.diary {
 		return nil

@@ -53,9 +53,17 @@ func (b *bench) repository(name string, p *peer) string {
 	return repo
 }
 
+func (b *bench) resticEnv(repo string) []string {
+	return []string{"RESTIC_PASSWORD=bench", "RESTIC_REPOSITORY=" + repo, "HOME=" + b.path("home"), "RESTIC_CACHE_DIR=" + b.path("home", "cache")}
+}
+
+func (b *bench) borgEnv(repo string) []string {
+	return []string{"BORG_REPO=" + repo, "BORG_BASE_DIR=" + b.path("home"), "BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK=yes", "BORG_RELOCATED_REPO_ACCESS_IS_OK=yes"}
+}
+
 func (b *bench) restic() peer {
 	repo := b.path("restic")
-	env := []string{"RESTIC_PASSWORD=bench", "RESTIC_REPOSITORY=" + repo, "HOME=" + b.path("home"), "RESTIC_CACHE_DIR=" + b.path("home", "cache")}
+	env := b.resticEnv(repo)
 	run := func(ctx context.Context, args ...string) (Sample, error) {
 		return command(ctx, b.data.Bytes, env, "restic", append([]string{"-q"}, args...)...)
 	}
@@ -82,7 +90,7 @@ func (b *bench) restic() peer {
 
 func (b *bench) borg() peer {
 	repo := b.path("borg")
-	env := []string{"BORG_REPO=" + repo, "BORG_BASE_DIR=" + b.path("home"), "BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK=yes", "BORG_RELOCATED_REPO_ACCESS_IS_OK=yes"}
+	env := b.borgEnv(repo)
 	run := func(ctx context.Context, args ...string) (Sample, error) {
 		return command(ctx, b.data.Bytes, env, "borg", args...)
 	}

@@ -18,9 +18,16 @@ type Report struct {
 	Rounds  int      `json:"rounds"`
 	Missing []string `json:"missing_peers,omitempty"`
 	Roads   []Result `json:"roads"`
+	Space   *Space   `json:"space,omitempty"`
 }
 
 func (r *Report) print(w io.Writer) {
+	if r.Space != nil {
+		defer r.Space.print(w)
+	}
+	if len(r.Roads) == 0 {
+		return
+	}
 	fmt.Fprintf(w, "\n%s: %.0f MB. Medians of %d interleaved rounds, page cache dropped before each.\n", r.Data.What, float64(r.Data.Bytes)/mb, r.Rounds)
 	for _, m := range r.Missing {
 		fmt.Fprintln(w, "peer left out:", m)
@@ -95,6 +102,12 @@ func (r *Report) appendRow(path string) error {
 		for _, l := range road.Lines[1:] {
 			ratios = append(ratios, fmt.Sprintf("%s: %s %.2f", road.Road, l.Name, l.Ratio))
 		}
+	}
+	if r.Space != nil {
+		for _, k := range r.Space.Stores[1:] {
+			ratios = append(ratios, fmt.Sprintf("space: to %s %.2f", k.Name, r.Space.ratio(k)))
+		}
+		ratios = append(ratios, fmt.Sprintf("space: reordered VM %.3f", r.Space.Again))
 	}
 	_, err = fmt.Fprintf(f, "| %s | %s | %d × %s | %s | %.0f MB | %s |\n", r.Machine.Date, r.Machine.Commit, r.Machine.Cores, r.Machine.CPU, r.Machine.Go,
 		float64(r.Data.Bytes)/mb, strings.Join(ratios, "; "))

@@ -17,9 +17,9 @@ func (b *bench) runRoads(ctx context.Context) ([]Result, error) {
 		return nil, err
 	}
 	roads := []func(context.Context, []peer) (*Road, error){
-		b.firstCapture, b.secondCapture, b.sequential, b.sequentialDirect, b.random, b.restore,
+		b.firstCapture, b.fileCut, b.secondCapture, b.sequential, b.sequentialDirect, b.random, b.restore,
 	}
-	names := []string{"first capture", "second capture, nothing changed", "sequential read, cold", "sequential read, O_DIRECT", "random 4 KiB, cold, depth 1", "restore to a raw file"}
+	names := []string{"first capture", "first capture of a disk with files", "second capture, nothing changed", "sequential read, cold", "sequential read, O_DIRECT", "random 4 KiB, cold, depth 1", "restore to a raw file"}
 	var results []Result
 	for i, road := range roads {
 		if !strings.Contains(names[i], b.only) {
@@ -68,6 +68,23 @@ func (b *bench) firstCapture(_ context.Context, peers []peer) (*Road, error) {
 		r.contestants = append(r.contestants, contestant{p.name, p.init, p.backup})
 	}
 	return r, nil
+}
+
+// fileCut holds the cut along the guest's files, free space left out, against
+// the grid, on a real disk with its holes.
+func (b *bench) fileCut(_ context.Context, _ []peer) (*Road, error) {
+	capture := func(name string, flags ...string) contestant {
+		return contestant{name: name, prepare: func(ctx context.Context, _ int) error {
+			_, err := b.freshStore(ctx, "first")
+			return err
+		}, run: func(ctx context.Context, _ int) (Sample, error) {
+			return b.holdfast(ctx, b.path("first"), append(append([]string{"capture", "--vm", "web"}, flags...), "vda="+b.sparse)...)
+		}}
+	}
+	return &Road{unit: "MB/s", contestants: []contestant{
+		capture("holdfast, on the grid", "--cut", "grid", "--keep-free", "--keep-swap"),
+		capture("holdfast, along the files"),
+	}}, nil
 }
 
 func (b *bench) remove(name string) func(context.Context, int) error {

@@ -40,7 +40,7 @@ func rootfsRecipe() (recipe, error) {
 	}
 	r := recipe{name: "rootfs", ext: ".tar"}
 	r.text = strings.Join(append([]string{recipeVersion, suite}, debianPackages...), "\n")
-	r.make = func(_, out string) error { return bootstrap(suite, out) }
+	r.make = func(_, out string) error { return bootstrap(suite, "minbase", debianPackages, out) }
 	return r, nil
 }
 
@@ -61,17 +61,17 @@ func debianRecipe(kind Kind, fsType string) (recipe, error) {
 		if err != nil {
 			return err
 		}
-		return makeDebian(work, out, tar, fsType)
+		return makeDisk(work, out, fsType, debianSize, func(mnt string) error { return unpackTar(work, tar, mnt) })
 	}
 	return r, nil
 }
 
-// makeDebian unpacks the tree onto a new root filesystem and puts that on a
-// disk. The filesystem is made as a file of its own: neither mkfs nor the
-// kernel then needs to know about partitions.
-func makeDebian(work, out, tar, fsType string) error {
+// makeDisk unpacks a tree onto a new root filesystem, makes it our guest and
+// puts it on a disk. The filesystem is made as a file of its own: neither mkfs
+// nor the kernel then needs to know about partitions.
+func makeDisk(work, out, fsType string, size int64, unpack func(mnt string) error) error {
 	part := filepath.Join(work, "part.img")
-	if err := makeFS(part, fsType, rootSize(debianSize)); err != nil {
+	if err := makeFS(part, fsType, rootSize(size)); err != nil {
 		return err
 	}
 	mnt := filepath.Join(work, "mnt")
@@ -81,14 +81,14 @@ func makeDebian(work, out, tar, fsType string) error {
 	if err := mountLoop(part, mnt, "loop"); err != nil {
 		return err
 	}
-	_, err := run("tar", "-C", mnt, "--numeric-owner", "--xattrs", "--xattrs-include=*", "-xf", tar)
+	err := unpack(mnt)
 	if err == nil {
 		err = dressGuest(mnt, fsType)
 	}
 	if err := errors.Join(err, unmount(mnt)); err != nil {
 		return err
 	}
-	if err := assemble(out, part, debianSize); err != nil {
+	if err := assemble(out, part, size); err != nil {
 		return err
 	}
 	return installGRUB(work, out)
@@ -119,9 +119,10 @@ func createSized(path string, size int64) error {
 	return errors.Join(f.Truncate(size), f.Close())
 }
 
-// bootstrap writes the Debian tree to tar file out, from the package sources
-// that this machine is configured with.
-func bootstrap(suite, out string) error {
+// bootstrap writes a Debian tree to tar file out, from the package sources that
+// this machine is configured with. variant is mmdebstrap's: extract only unpacks
+// the packages.
+func bootstrap(suite, variant string, packages []string, out string) error {
 	if err := needRoot("running mmdebstrap"); err != nil {
 		return err
 	}
@@ -129,8 +130,8 @@ func bootstrap(suite, out string) error {
 	if err != nil {
 		return err
 	}
-	args := []string{"--quiet", "--mode=root", "--format=tar", "--variant=minbase",
-		"--include=" + strings.Join(debianPackages, ",")}
+	args := []string{"--quiet", "--mode=root", "--format=tar", "--variant=" + variant,
+		"--include=" + strings.Join(packages, ",")}
 	options, err := aptOptions()
 	if err != nil {
 		return err
