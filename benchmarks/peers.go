@@ -15,6 +15,8 @@ type peer struct {
 	// ready sees to it that a repository with the disk in it is there.
 	ready   func(ctx context.Context) error
 	restore func(ctx context.Context, round int) (Sample, error)
+	// check proves all data of the repository.
+	check func(ctx context.Context, round int) (Sample, error)
 	// mount serves the repository and returns the disk's path in it.
 	mount func(ctx context.Context) (string, *mounted, error)
 }
@@ -75,6 +77,7 @@ func (b *bench) restic() peer {
 			return run(ctx, "restore", "latest", "--target", b.path("peer-out"))
 		},
 	}
+	p.check = func(ctx context.Context, _ int) (Sample, error) { return run(ctx, "check", "--read-data") }
 	b.repository("restic", &p)
 	p.mount = func(ctx context.Context) (string, *mounted, error) {
 		if err := p.ready(ctx); err != nil {
@@ -109,6 +112,7 @@ func (b *bench) borg() peer {
 			return command(ctx, b.data.Bytes, env, "sh", "-c", `cd "$1" && borg extract "::$(borg list --last 1 --format '{archive}')"`, "sh", out)
 		},
 	}
+	p.check = func(ctx context.Context, _ int) (Sample, error) { return run(ctx, "check", "--verify-data") }
 	b.repository("borg", &p)
 	p.mount = func(ctx context.Context) (string, *mounted, error) {
 		if err := p.ready(ctx); err != nil {

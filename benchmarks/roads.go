@@ -17,9 +17,9 @@ func (b *bench) runRoads(ctx context.Context) ([]Result, error) {
 		return nil, err
 	}
 	roads := []func(context.Context, []peer) (*Road, error){
-		b.firstCapture, b.fileCut, b.secondCapture, b.sequential, b.sequentialDirect, b.random, b.restore,
+		b.firstCapture, b.fileCut, b.secondCapture, b.sequential, b.sequentialDirect, b.random, b.restore, b.quickScrub, b.deepScrub,
 	}
-	names := []string{"first capture", "first capture of a disk with files", "second capture, nothing changed", "sequential read, cold", "sequential read, O_DIRECT", "random 4 KiB, cold, depth 1", "restore to a raw file"}
+	names := []string{"first capture", "first capture of a disk with files", "second capture, nothing changed", "sequential read, cold", "sequential read, O_DIRECT", "random 4 KiB, cold, depth 1", "restore to a raw file", "quick scrub", "deep scrub"}
 	var results []Result
 	for i, road := range roads {
 		if !strings.Contains(names[i], b.only) {
