@@ -27,7 +27,7 @@ import (
 
 var (
 	soakSeed  = flag.Uint64("soak-seed", 1, "seed of the soak; 0: another one each time")
-	soakSteps = flag.Int("soak-steps", 1500, "steps of the soak")
+	soakSteps = flag.Int("soak-steps", 1000, "steps of the soak")
 )
 
 // soakPack is the packs' size where the soak works on the store itself.
@@ -44,7 +44,9 @@ type soak struct {
 	seconds int  // of the next version
 	injured bool // a pack was hurt, within what parity heals, and not repaired yet
 	done    map[string]int
-	last    []string // what was done last, for messages
+	took    map[string]time.Duration
+	last    []string          // what was done last, for messages
+	ended   map[string]string // versions that are not there, and why; for messages
 }
 
 // soakVersion is a version as it must be.
@@ -52,6 +54,7 @@ type soakVersion struct {
 	id                string
 	content           []byte
 	forgotten, pinned bool
+	doomed            bool // a prune began, or went on, while it was forgotten
 }
 
 // step is something that a soak does, and how often in comparison.
@@ -72,6 +75,7 @@ var soakTable = []step{
 	{"reopen", 3, (*soak).reopen}, {"lose the index", 1, (*soak).loseIndex},
 	{"kill a capture", 4, (*soak).killCapture}, {"kill a forget", 2, (*soak).killForget}, {"kill a repair", 2, (*soak).killRepair},
 	{"mount", 1, (*soak).mountAndRead},
+	{"prune", 2, (*soak).prune}, {"prune beside others", 3, (*soak).pruneBeside}, {"kill a prune", 2, (*soak).killPrune},
 }
 
 // TestSoak does thousands of random things to a store and compares it with plain
@@ -83,7 +87,7 @@ func TestSoak(t *testing.T) {
 		seed = rand.Uint64()
 	}
 	t.Logf("seed %d (-soak-seed), %d steps (-soak-steps)", seed, *soakSteps)
-	k := &soak{program: newStore(t), ctx: context.Background(), rand: rand.New(rand.NewPCG(seed, 6)), vms: map[string][]*soakVersion{}, done: map[string]int{}}
+	k := &soak{program: newStore(t), ctx: context.Background(), rand: rand.New(rand.NewPCG(seed, 6)), vms: map[string][]*soakVersion{}, done: map[string]int{}, took: map[string]time.Duration{}, ended: map[string]string{}}
 	t.Cleanup(k.closeStore)
 	t.Cleanup(func() {
 		if t.Failed() {
@@ -99,13 +103,26 @@ func TestSoak(t *testing.T) {
 		for _, s := range soakTable {
 			if at -= s.weight; at < 0 {
 				k.note(s.name)
+				began := time.Now()
 				s.do(k)
+				k.took[s.name] += time.Since(began).Round(time.Millisecond)
 				break
 			}
 		}
 	}
+	began := time.Now()
 	k.finish()
+	k.took["the end"] = time.Since(began).Round(time.Millisecond)
 	t.Logf("%d packs, %d versions seen; %v", len(k.packs()), k.count(false), k.done)
+	t.Logf("time by step: %v", k.took)
+}
+
+// steps counts what was done.
+func (k *soak) steps() (n int) {
+	for _, c := range k.done {
+		n += c
+	}
+	return n
 }
 
 func (k *soak) note(name string) {
@@ -118,6 +135,7 @@ func (k *soak) note(name string) {
 // finish mends, proves and reads everything.
 func (k *soak) finish() {
 	k.repair()
+	k.fullPrune()
 	k.list()
 	rep, err := heal.Scrub(k.ctx, k.open(), heal.Options{Deep: true})
 	if err != nil || !rep.Clean() {
@@ -130,6 +148,8 @@ func (k *soak) finish() {
 			}
 		}
 	}
+	k.closeStore()
+	k.must("check")
 }
 
 // open returns the store, open in this process.
@@ -296,6 +316,11 @@ func (k *soak) list() {
 	for vm, want := range want {
 		ids, err := catalog.IDs(k.ctx, s, vm)
 		if err != nil || !slices.Equal(ids, want) {
+			for _, id := range ids {
+				if !slices.Contains(want, id) {
+					k.Logf("version %s: %s", id, k.ended[vm+"@"+id])
+				}
+			}
 			k.Fatalf("versions of %q: %q, want %q, %v", vm, ids, want, err)
 		}
 	}
@@ -337,6 +362,9 @@ func (k *soak) compare(vm string, want *soakVersion, whole bool) {
 // packs returns the paths of the finished packs, sorted.
 func (k *soak) packs() (list []string) {
 	err := filepath.WalkDir(filepath.Join(k.program.store, "packs"), func(path string, e fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) { // nothing was stored yet
+			return nil
+		}
 		if err == nil && strings.HasSuffix(path, ".pack") && !strings.Contains(path, "unfinished") {
 			list = append(list, path)
 		}

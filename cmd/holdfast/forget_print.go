@@ -78,7 +78,7 @@ func printForgotten(opts forgetOptions, res forgetResult) error {
 		}
 	}
 	if total > 0 && !opts.DryRun {
-		opts.Console.note("the space of what is forgotten comes back with a pruning; until then: holdfast undelete VM@VERSION")
+		opts.Console.note("the space of what is forgotten comes back with: holdfast prune; until then: holdfast undelete VM@VERSION")
 	}
 	return nil
 }
