@@ -9,7 +9,7 @@ FUZZTIME ?= 5m
 # Tests mount disks, and so does the demo.
 AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo 'sudo -H env PATH="$$PATH" GOFLAGS="$$GOFLAGS"')
 
-.PHONY: build test check deps demo bench bench-space bench-quick fuzz clean
+.PHONY: build test check deps demo bench bench-space bench-quick bench-scale fuzz clean
 
 build:
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/holdfast ./cmd/holdfast
@@ -39,6 +39,12 @@ bench-space: build
 
 bench-quick: deps build
 	$(AS_ROOT) go run ./benchmarks -quick
+
+# Catalog and index of a large store, without its data; 190 bytes of disk a chunk.
+CHUNKS ?= 10000000
+VERSIONS ?= 10000
+bench-scale:
+	go run ./benchmarks/scale -chunks $(CHUNKS) -versions $(VERSIONS)
 
 fuzz:
 	FUZZTIME=$(FUZZTIME) .ci/fuzz

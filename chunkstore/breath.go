@@ -15,6 +15,7 @@ const (
 // takes a fifth of the time while somebody does.
 type breath struct {
 	last time.Time
+	own  int64 // operations that the prune itself makes: it reads maps
 	seen int64 // operations of others at the last look
 }
 
@@ -29,8 +30,8 @@ func (p *pruner) breathe(ctx context.Context) error {
 	if worked < breathWork && !b.last.IsZero() {
 		return nil
 	}
-	ops := p.pruning.ops.Load()
-	busy := ops != b.seen && !b.last.IsZero()
+	ops := p.pruning.ops.Load() - b.own
+	busy := ops > b.seen && !b.last.IsZero()
 	if b.last, b.seen = now, ops; !busy {
 		return nil
 	}
