@@ -12,7 +12,7 @@ const readme = `This is a holdfast mount: every version of every virtual disk as
                    .vmdk
   <vm>/<time>/files/root/...              the guest's own files, as it sees them
   <vm>/<time>/files/<disk>/<volume>/...   those of one volume (ext2, ext3,
-                             ext4, XFS, btrfs, NTFS and FAT, on
+                             ext4, XFS, btrfs, NTFS, FAT and exFAT, on
                              partitions, LVM and md RAID)
   <vm>/<time>/files/volumes.json          every volume that was found
 

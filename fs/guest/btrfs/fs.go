@@ -122,7 +122,7 @@ func (f *FS) note(format string, args ...any) {
 // describe fills in the state.
 func (f *FS) describe() {
 	f.state.Type, f.state.Label, f.state.UUID = "btrfs", f.sb.label, formatID(f.sb.fsid)
-	f.state.Size, f.state.Used = int64(f.sb.totalBytes), int64(f.sb.used)
+	f.state.Size, f.state.Used, f.state.Block = int64(f.sb.totalBytes), int64(f.sb.used), int64(f.sb.sectorSize)
 	if names := f.missing(); names != "" {
 		f.note("%d of its %d devices are missing: %s", len(f.items)-len(f.devices), len(f.items), names)
 	}

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"holdfast/fs/guest"
+	"holdfast/fs/guest/fat/chain"
 )
 
 // rootNode is the root's number: its place lies in the boot sector.
@@ -37,9 +38,9 @@ func (f *FS) eachPiece(ctx context.Context, cluster uint32, fn func(place int64,
 	}
 	limit := uint32(max(maxDirectory/f.g.cluster, 1))
 	var failed error
-	err := f.eachRun(ctx, cluster, 0, limit, func(r run) bool {
-		for i := range r.count {
-			at := f.g.place(r.cluster + i)
+	err := f.table.Each(ctx, cluster, 0, limit, func(r chain.Run) bool {
+		for i := range r.Count {
+			at := f.g.place(r.Cluster + i)
 			var b []byte
 			if b, failed = f.read(ctx, at, f.g.cluster); failed != nil || !fn(at, b) {
 				return false

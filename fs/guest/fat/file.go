@@ -6,6 +6,7 @@ import (
 	"io"
 
 	"holdfast/fs/guest"
+	"holdfast/fs/guest/fat/chain"
 )
 
 // Stat implements guest.Filesystem.
@@ -40,7 +41,7 @@ func (f *FS) directorySize(ctx context.Context, n guest.Node, cluster uint32) (i
 	}
 	size := int64(0)
 	limit := uint32(max(maxDirectory/f.g.cluster, 1))
-	if err := f.eachRun(ctx, cluster, 0, limit, func(r run) bool { size += int64(r.count) * f.g.cluster; return true }); err != nil && ctx.Err() != nil {
+	if err := f.table.Each(ctx, cluster, 0, limit, func(r chain.Run) bool { size += int64(r.Count) * f.g.cluster; return true }); err != nil && ctx.Err() != nil {
 		return 0, ctx.Err()
 	}
 	return size, nil
@@ -64,9 +65,9 @@ func (f *FS) eachExtent(ctx context.Context, e entry, from int64, fn func(guest.
 	}
 	limit := uint32((size + f.g.cluster - 1) / f.g.cluster)
 	end, stopped := int64(0), false
-	err := f.eachRun(ctx, e.cluster, uint32(from/f.g.cluster), limit, func(r run) bool {
-		x := guest.Extent{Offset: int64(r.first) * f.g.cluster, Place: f.g.place(r.cluster)}
-		x.Length = min(int64(r.count)*f.g.cluster, size-x.Offset)
+	err := f.table.Each(ctx, e.cluster, uint32(from/f.g.cluster), limit, func(r chain.Run) bool {
+		x := guest.Extent{Offset: int64(r.First) * f.g.cluster, Place: f.g.place(r.Cluster)}
+		x.Length = min(int64(r.Count)*f.g.cluster, size-x.Offset)
 		end = x.Offset + x.Length
 		stopped = !fn(x)
 		return !stopped

@@ -8,6 +8,7 @@ import (
 
 	"holdfast/fs/guest"
 	"holdfast/fs/guest/blockcache"
+	"holdfast/fs/guest/fat/chain"
 )
 
 // FS is an open filesystem. All methods are safe for concurrent use.
@@ -17,10 +18,10 @@ type FS struct {
 	cache  *blockcache.Cache
 	state  guest.State
 
-	mu     sync.Mutex // guards what follows
-	clock  uint64
-	chains map[uint32]*chain                // by the first cluster
-	named  map[uint32]map[string]guest.Node // names of directories, by the first cluster
+	table chain.Table
+
+	mu    sync.Mutex                       // guards named
+	named map[uint32]map[string]guest.Node // names of directories, by the first cluster
 }
 
 var _ guest.Filesystem = (*FS)(nil)
@@ -31,7 +32,7 @@ func Open(ctx context.Context, v guest.Volume) (*FS, error) {
 	if v.Size() < bootLen {
 		return nil, guest.ErrNotMine
 	}
-	f := &FS{volume: v, cache: blockcache.New(cacheBytes), chains: map[uint32]*chain{}, named: map[uint32]map[string]guest.Node{}}
+	f := &FS{volume: v, cache: blockcache.New(cacheBytes), named: map[uint32]map[string]guest.Node{}}
 	b, err := f.read(ctx, 0, bootLen)
 	if err != nil {
 		return nil, err
@@ -39,6 +40,7 @@ func Open(ctx context.Context, v guest.Volume) (*FS, error) {
 	if f.g, err = parseBoot(b, v.Size()); err != nil {
 		return nil, err
 	}
+	f.table.Next, f.table.Clusters = f.step, f.g.clusters
 	if err := f.checkTable(ctx); err != nil {
 		return nil, err
 	}
@@ -51,7 +53,7 @@ func Open(ctx context.Context, v guest.Volume) (*FS, error) {
 // describe fills in the state.
 func (f *FS) describe(ctx context.Context) error {
 	f.state.Type, f.state.UUID, f.state.Label = fmt.Sprint("fat", f.g.bits), f.g.id, f.g.label
-	f.state.Size, f.state.Used = f.g.size, -1
+	f.state.Size, f.state.Used, f.state.Block = f.g.size, -1, f.g.cluster
 	if f.state.Label == "NO NAME" {
 		f.state.Label = ""
 	}

@@ -5,23 +5,23 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
-	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"holdfast/fs/guest"
+	"holdfast/fs/guest/fat/fattest"
 	"holdfast/fs/guest/guesttest"
 )
 
 var open = guesttest.Opener(Open)
+
+var keeps = fattest.Options{Times: 2 * time.Second, ReadOnly: "s512"}
 
 // kinds are the ways to make a filesystem that the tests cover.
 var kinds = []struct {
@@ -46,44 +46,6 @@ func mtools(t testing.TB, image, tool string, args ...string) string {
 		t.Fatalf("%s %q: %v\n%s", tool, args, err, out)
 	}
 	return string(out)
-}
-
-// source makes the tree that goes into an image.
-func source(t testing.TB, many int) string {
-	t.Helper()
-	dir := t.TempDir()
-	rnd := rand.NewChaCha8([32]byte{1})
-	put := func(path string, size int) {
-		t.Helper()
-		path = filepath.Join(dir, path)
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		b := make([]byte, size)
-		rnd.Read(b)
-		if err := os.WriteFile(path, b, 0o644); err != nil {
-			t.Fatal(err)
-		}
-		at := time.Date(1981+size%100, time.Month(1+size%12), 1+size%28, size%24, size%60, size%60, 0, time.UTC)
-		if err := os.Chtimes(path, at, at); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for i, name := range []string{"SHORT.TXT", "lower.txt", "Mixed Case.text", "no extension", "a.b.c.d", "émile.txt", "日本語.txt",
-		"thirteen char", "twenty-six characters here", strings.Repeat("n", 200) + ".long", "UPPER.low", "lower.UPP", "~tilde~1.txt", "sp ace.tx t", "+,;=[].txt"} {
-		put("odd/"+name, 100+i)
-	}
-	for _, size := range []int{0, 1, 511, 512, 513, 1023, 1024, 2048, 4095, 4096, 4097, 65535, 65536, 65537, 300_000} {
-		put(fmt.Sprint("sizes/s", size), size)
-	}
-	for i := range many {
-		put(fmt.Sprintf("many/a file with number %d", i), i%3)
-	}
-	put("deep/1/2/3/4/5/6/7/8/9/leaf", 10)
-	if err := os.Mkdir(dir+"/empty", 0o755); err != nil {
-		t.Fatal(err)
-	}
-	return dir
 }
 
 // fill copies the tree into an image, and makes a fragmented file.
@@ -114,106 +76,18 @@ func TestImages(t *testing.T) {
 	for _, kind := range kinds {
 		t.Run(kind.name, func(t *testing.T) {
 			image := guesttest.Mkfs(t, kind.size, kind.mkfs...)
-			dir := source(t, kind.many)
+			dir := fattest.Source(t, kind.many)
 			fill(t, image, dir)
 			fs := guesttest.OpenImage(t, image, open)
 			if st := fs.State(); st.Type != kind.name || st.Label != "LABEL TWO" || st.UUID != "1234-ABCD" || st.Reason != "" || st.Size > kind.size {
 				t.Errorf("state %+v", st)
 			}
-			compare(t, fs, dir)
+			fattest.Compare(t, fs, dir, keeps)
 			compareFree(t, fs, image)
 			if err := guesttest.Walk(t.Context(), fs); err != nil {
 				t.Error(err)
 			}
 		})
-	}
-}
-
-// compare holds the reader's tree against a directory.
-func compare(t testing.TB, fs guest.Filesystem, dir string) {
-	t.Helper()
-	seen := map[string]guest.Node{}
-	var walk func(path string, n guest.Node)
-	walk = func(path string, n guest.Node) {
-		err := fs.ReadDir(t.Context(), n, 0, func(e guest.Entry) bool {
-			seen[path+e.Name] = e.Node
-			if m, err := fs.Lookup(t.Context(), n, e.Name); err != nil || m != e.Node {
-				t.Errorf("lookup of %s%s: %d, %v", path, e.Name, m, err)
-			}
-			if e.Type == guest.Directory {
-				walk(path+e.Name+"/", e.Node)
-			}
-			return true
-		})
-		if err != nil {
-			t.Errorf("%s: %v", path, err)
-		}
-	}
-	walk("", fs.Root())
-	err := filepath.Walk(dir, func(path string, info os.FileInfo, err error) error {
-		if err != nil || path == dir {
-			return err
-		}
-		rel := path[len(dir)+1:]
-		n, ok := seen[rel]
-		delete(seen, rel)
-		if !ok {
-			t.Errorf("%s: missing", rel)
-			return nil
-		}
-		compareFile(t, fs, n, path, info)
-		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name := range seen {
-		t.Errorf("%s: not in the tree", name)
-	}
-}
-
-func compareFile(t testing.TB, fs guest.Filesystem, n guest.Node, path string, info os.FileInfo) {
-	t.Helper()
-	a, err := fs.Stat(t.Context(), n)
-	if err != nil {
-		t.Errorf("%s: %v", path, err)
-		return
-	}
-	if info.IsDir() {
-		if a.Type != guest.Directory || a.Perm != 0o755 || a.Size == 0 {
-			t.Errorf("%s: %+v", path, a)
-		}
-		return
-	}
-	perm := uint16(0o755)
-	if info.Name() == "s512" {
-		perm = 0o555
-	}
-	if want := info.ModTime().UTC().Truncate(2 * time.Second); !a.Mtime.Equal(want) {
-		t.Errorf("%s: time %v, want %v", path, a.Mtime, want)
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if a.Type != guest.Regular || a.Size != int64(len(want)) || a.Perm != perm || a.Links != 1 {
-		t.Errorf("%s: %+v", path, a)
-	}
-	got := make([]byte, len(want)+3)
-	m, err := fs.ReadAt(t.Context(), n, got, 0)
-	if !errors.Is(err, io.EOF) || !bytes.Equal(got[:m], want) {
-		t.Errorf("%s: %d bytes of %d, %v", path, m, len(want), err)
-	}
-	rnd := rand.New(rand.NewPCG(uint64(n), 1))
-	for range 5 {
-		if len(want) == 0 {
-			break
-		}
-		off := rnd.IntN(len(want))
-		p := make([]byte, 1+rnd.IntN(len(want)-off))
-		if _, err := fs.ReadAt(t.Context(), n, p, int64(off)); err != nil || !bytes.Equal(p, want[off:off+len(p)]) {
-			t.Errorf("%s: %d bytes at %d: %v", path, len(p), off, err)
-		}
 	}
 }
 
@@ -259,7 +133,7 @@ func compareFree(t testing.TB, fs guest.Filesystem, image string) {
 func smallImage(t testing.TB, bits string, size int64) string {
 	t.Helper()
 	image := guesttest.Mkfs(t, size, "mkfs.vfat", "-F", bits, "-s", "1")
-	fill(t, image, source(t, 70))
+	fill(t, image, fattest.Source(t, 70))
 	return image
 }
 
@@ -297,7 +171,7 @@ func patched(t testing.TB, image string, at int64, b ...byte) guest.Volume {
 // TestStates opens what is damaged in part, or dirty.
 func TestStates(t *testing.T) {
 	image := guesttest.Mkfs(t, 40<<20, "mkfs.vfat", "-F", "32", "-s", "1")
-	dir := source(t, 70)
+	dir := fattest.Source(t, 70)
 	fill(t, image, dir)
 	g := guesttest.OpenImage(t, image, open).(*FS).g
 	for _, c := range []struct {
@@ -325,7 +199,7 @@ func TestStates(t *testing.T) {
 		if st := fs.State(); st.Reason != c.reason {
 			t.Errorf("%x at %d: %+v", c.b, c.at, st)
 		}
-		compare(t, fs, dir)
+		fattest.Compare(t, fs, dir, keeps)
 	}
 }
 

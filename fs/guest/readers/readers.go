@@ -8,6 +8,7 @@ import (
 
 	"holdfast/fs/guest"
 	"holdfast/fs/guest/btrfs"
+	"holdfast/fs/guest/exfat"
 	"holdfast/fs/guest/ext4"
 	"holdfast/fs/guest/fat"
 	"holdfast/fs/guest/ntfs"
@@ -18,6 +19,7 @@ import (
 // openers by the type that volume.Probe gives a filesystem.
 var openers = map[string]volume.Opener{
 	"btrfs": openBtrfs,
+	"exfat": volume.Plain(exfat.Open),
 	"ext2":  volume.Plain(ext4.Open),
 	"ext3":  volume.Plain(ext4.Open),
 	"ext4":  volume.Plain(ext4.Open),
