@@ -6,7 +6,7 @@
 //	make bench-quick   three rounds on less data, without peers
 //
 // Every road (first capture, second capture, sequential and random reads through
-// the mount, restore) is run by each contestant in turn, round after round, so
+// the mount, restore, a tree of 20,000 of a guest's files and a large one) is run by each contestant in turn, round after round, so
 // that what else the machine does hits all of them. Figures are medians of
 // rounds; a ratio is the median of the rounds' own ratios to the first
 // contestant, which is the raw file itself. The page cache is dropped before

@@ -20,6 +20,10 @@ func (b *bench) runRoads(ctx context.Context) ([]Result, error) {
 		b.firstCapture, b.fileCut, b.secondCapture, b.sequential, b.sequentialDirect, b.random, b.restore, b.quickScrub, b.deepScrub,
 	}
 	names := []string{"first capture", "first capture of a disk with files", "second capture, nothing changed", "sequential read, cold", "sequential read, O_DIRECT", "random 4 KiB, cold, depth 1", "restore to a raw file", "quick scrub", "deep scrub"}
+	for _, g := range guestFiles {
+		roads = append(roads, func(ctx context.Context, _ []peer) (*Road, error) { return g.road(b, ctx) })
+		names = append(names, g.name)
+	}
 	var results []Result
 	for i, road := range roads {
 		if !strings.Contains(names[i], b.only) {
