@@ -7,7 +7,7 @@
 //	index/               Pebble: where each chunk lies; can be rebuilt from the packs
 //	replicas.json        other stores of the same key, which heal this one
 //	log/heal.jsonl       what heals did (and heal.1.jsonl to heal.3.jsonl, older)
-//	quarantine/          packs that a repair has replaced; nothing reads them
+//	quarantine/          packs that a repair has replaced, until a full scrub has passed
 //	trash/               packs that a prune has done away with, until their grace is over
 //	prune/               what a prune has marked so far; worth nothing to others
 //	lock, socket         of the owner process (package owner)

@@ -23,6 +23,9 @@ func (r *round) goOn(ctx context.Context) (more bool, err error) {
 	}
 	if c.Ended || c.Began.IsZero() || c.Began.After(r.now()) {
 		c.Began, c.Ended = r.now().UTC().Truncate(time.Second), false
+		if c.Quarantined, err = r.store.Quarantined(); err != nil {
+			return false, err
+		}
 	}
 	if err := r.save(r.store, c); err != nil {
 		return false, err
@@ -100,6 +103,9 @@ func (r *round) endCycle(ctx context.Context, c cycle) error {
 		if err := do(ctx); err != nil {
 			return err
 		}
+	}
+	if err := c.leaveQuarantine(ctx, r.store, s.report); err != nil {
+		return err
 	}
 	c.Ended, c.LastFull = true, r.now().UTC().Truncate(time.Second)
 	return r.save(r.store, c)

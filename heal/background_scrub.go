@@ -56,6 +56,8 @@ type cycle struct {
 	Began    time.Time `json:"began"`     // of the cycle that is under way, or ended last
 	Ended    bool      `json:"ended"`     // it is not under way
 	LastFull time.Time `json:"last_full"` // when the last one ended; zero: none did
+	// Quarantined are the packs that were in quarantine when it began.
+	Quarantined []string `json:"quarantined,omitempty"`
 }
 
 // retry says when a pack that could not be read is tried again.

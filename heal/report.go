@@ -84,6 +84,9 @@ type Report struct {
 	Donors       []DonorView  `json:"donors"`        // replicas and live sources that were asked
 	Donated      int          `json:"donated"`       // chunks that they brought back
 
+	Dropped      int   `json:"quarantine_deleted"` // packs that an earlier repair had replaced
+	DroppedBytes int64 `json:"quarantine_deleted_bytes"`
+
 	Left HurtReport `json:"left"` // damage after the scrub
 }
 

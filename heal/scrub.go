@@ -90,6 +90,10 @@ type target struct {
 }
 
 func (s *scrub) run(ctx context.Context) error {
+	old, err := s.store.Quarantined()
+	if err != nil {
+		return err
+	}
 	targets, err := s.plan(ctx)
 	if err != nil {
 		return err
@@ -112,7 +116,10 @@ func (s *scrub) run(ctx context.Context) error {
 	if err := s.lookAgain(ctx); err != nil {
 		return err
 	}
-	return s.sumUp(ctx)
+	if err := s.sumUp(ctx); err != nil {
+		return err
+	}
+	return s.leaveQuarantine(ctx, old)
 }
 
 // plan lists the packs to prove.

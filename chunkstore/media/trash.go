@@ -33,43 +33,9 @@ func (d *Dir) Trash(name string) error {
 // Trashed calls fn with the name and size of every file in the trash, in no
 // order.
 func (d *Dir) Trashed(fn func(name string, size int64) error) error {
-	dir := d.beside(trashDir)
-	names, err := d.fs.List(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("list trash: %w", err)
-	}
-	for _, name := range names {
-		if checkName(name) != nil || !strings.HasSuffix(name, ".pack") {
-			continue // not ours
-		}
-		st, err := d.fs.Stat(d.fs.PathJoin(dir, name))
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return fmt.Errorf("list trash: %w", err)
-		}
-		if err := fn(name, st.Size()); err != nil {
-			return err
-		}
-	}
-	return nil
+	return d.eachBeside(trashDir, func(name string) bool { return strings.HasSuffix(name, ".pack") }, fn)
 }
 
 // DeleteTrashed deletes a file in the trash. One that is not there was deleted
 // before.
-func (d *Dir) DeleteTrashed(name string) error {
-	if err := checkName(name); err != nil {
-		return err
-	}
-	dir := d.beside(trashDir)
-	if err := d.fs.Remove(d.fs.PathJoin(dir, name)); errors.Is(err, fs.ErrNotExist) {
-		return nil
-	} else if err != nil {
-		return fmt.Errorf("empty trash: %w", err)
-	}
-	return d.syncDir(dir)
-}
+func (d *Dir) DeleteTrashed(name string) error { return d.deleteBeside(trashDir, name) }

@@ -55,7 +55,7 @@ holdfast log --donor replica --json | jq '.events[].chunk'
 `, exitOK, exitFailure, exitUsage, exitStore, exitInterrupted),
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "since", Usage: "only events after `WHEN`: 12h, 30d, 2026-11-20"},
-			&cli.StringFlag{Name: "event", Usage: "only `EVENT`: healed, repaired, quarantined or served"},
+			&cli.StringFlag{Name: "event", Usage: "only `EVENT`: healed, repaired, quarantined, deleted or served"},
 			&cli.StringFlag{Name: "donor", Usage: "only what `DONOR` brought back: parity, capture, or a part of a path"},
 			&cli.StringFlag{Name: "chunk", Usage: "only the chunk whose id begins with `ID`"},
 			&cli.StringFlag{Name: "pack", Usage: "only what concerns `PACK`"},
@@ -70,9 +70,9 @@ holdfast log --donor replica --json | jq '.events[].chunk'
 			}
 			o := logOptions{opts, logFilter{Event: c.String("event"), Donor: c.String("donor"), Chunk: c.String("chunk"), Pack: strings.TrimSuffix(c.String("pack"), ".pack")}}
 			switch o.Filter.Event {
-			case "", chunkstore.EventHealed, chunkstore.EventRepaired, chunkstore.EventQuarantined, chunkstore.EventServed:
+			case "", chunkstore.EventHealed, chunkstore.EventRepaired, chunkstore.EventQuarantined, chunkstore.EventDeleted, chunkstore.EventServed:
 			default:
-				return usagef("--event %q: want healed, repaired, quarantined or served", o.Filter.Event)
+				return usagef("--event %q: want healed, repaired, quarantined, deleted or served", o.Filter.Event)
 			}
 			if o.Filter.Since, err = parseMoment("since", c.String("since"), time.Now()); err != nil {
 				return err

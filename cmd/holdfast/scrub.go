@@ -32,8 +32,8 @@ and captures go on beside it. Each pack remembers when it was proved: with
 
 With --repair the store is proved, what would be done is shown, and then it is done.
 Packs with damage that their parity brings back are written anew and the old ones moved
-to quarantine in the store; nothing is deleted. What parity does not bring back is asked
-for from the store's replicas, and looked for in live sources where the captured disk
+to quarantine in the store, until a later deep scrub of the whole store finds nothing
+wrong. What parity does not bring back is asked for from the store's replicas, and looked for in live sources where the captured disk
 still is. Every chunk from outside is hashed before it is taken. What can't be brought
 back is named, and the next capture that brings the same content mends it.`,
 		CustomHelpTemplate: commandHelp(`
@@ -175,6 +175,9 @@ func printScrub(opts scrubOptions, r *heal.Report) error {
 	how := "quick"
 	if r.Deep {
 		how = "deep"
+	}
+	if r.Dropped > 0 {
+		fmt.Fprintf(opts.Out, "deleted from quarantine: %s, %s; the store is whole without them\n", countText(int64(r.Dropped), "pack"), sizeText(r.DroppedBytes))
 	}
 	return printPairs(opts.Out, "", []pair{
 		{"proved", fmt.Sprintf("%s (%s), %s in %s, %s; %s passed over", countText(int64(r.Packs), "pack"), how, sizeText(r.Bytes), durationText(r.Duration), rateText(r.Bytes, r.Duration), thousands(int64(r.Skipped)))},
