@@ -33,8 +33,8 @@ var hostileKinds = []struct {
 	{"xfs", 300 << 20, []string{"mkfs.xfs", "-q"}, fillMounted},
 	{"btrfs", 128 << 20, []string{"mkfs.btrfs", "-q"}, fillMounted},
 	{"ntfs", 8 << 20, []string{"mkntfs", "-q", "-F"}, fillNTFS},
-	{"fat16", 16 << 20, []string{"mkfs.vfat", "-F", "16"}, nil},
-	{"exfat", 16 << 20, []string{"mkfs.exfat", "-q"}, nil},
+	{"fat16", 16 << 20, []string{"mkfs.vfat", "-F", "16"}, fillFAT},
+	{"exfat", 16 << 20, []string{"mkfs.exfat"}, nil},
 }
 
 // TestHostileVolumes mounts and walks volumes that were changed at random places:
@@ -81,6 +81,17 @@ func fillNTFS(t *testing.T, image string) {
 			t.Fatal(err)
 		}
 		guesttest.Run(t, "ntfscp", "-q", "-f", image, path, fmt.Sprintf("a name that is not short %d", i))
+	}
+}
+
+// fillFAT does the same with mtools.
+func fillFAT(t *testing.T, image string) {
+	for i := range 12 {
+		path := filepath.Join(t.TempDir(), fmt.Sprintf("a name that is not short %d", i))
+		if err := os.WriteFile(path, []byte(strings.Repeat("x", i*i*100)), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		guesttest.Run(t, "mcopy", "-i", image, path, "::")
 	}
 }
 
