@@ -27,9 +27,9 @@ func diffCommand() *cli.Command {
 
 Files are printed with + where only B has them, - where only A has, and M where they differ,
 with what does: content, mode, owner, mtime, xattrs, target, device or type. Names, metadata
-and maps are read, never the data of files: files whose chunks are the same are the same; where
-that is not so and the sizes are equal, the time of the last change decides. The status does
-not say whether there are differences.`,
+and maps are read: files whose chunks are the same are the same. The data are read only where
+that is not so, the sizes are equal and the file was touched. The status does not say whether
+there are differences.`,
 		BashComplete: completeVMs,
 		CustomHelpTemplate: commandHelp(`
 holdfast diff web@2026-11-20 web

@@ -30,14 +30,16 @@ func changes(t *testing.T, old, new *Space) []string {
 func TestDiff(t *testing.T) {
 	base := `mkdir -p etc d/e keep && echo "/dev/vda / ext4" > etc/fstab && echo one > same && echo aaa > content && echo mode > mode && echo o > owner &&
 ln -s a link && echo x > d/e/gone && echo f > totype && mkdir todir fromdir && echo in > fromdir/in && echo attr > attr && mknod dev c 1 3 && touch "odd
-name" && echo moved > moved`
+name" && echo moved > moved &&
+echo 11 > again && echo 22 > sly && touch -d '2002-02-02' sly`
 	image := guesttest.Mkfs(t, 16<<20, "mkfs.ext4", "-q", "-F")
 	guesttest.Mounted(t, image, func(dir string) { run(t, dir, base) })
 	later := guesttest.Copy(t, image)
 	guesttest.Mounted(t, later, func(dir string) {
 		run(t, dir, `echo bbb > content && touch -d '2001-01-01' content && chmod 600 mode && chown 5:6 owner && ln -sfn b link && rm -r d/e && mkdir new &&
 echo n > new/file && rm totype && mkdir totype && echo deep > totype/deep && rm -r fromdir && echo file > fromdir && setfattr -n user.x -v y attr &&
-rm dev && mknod dev c 1 5 && mv moved moved2 && cp -a same copy && touch -r same copy && mv copy same && echo new > "$(printf 'b\303\244\377')"`)
+rm dev && mknod dev c 1 5 && mv moved moved2 && cp -a same copy && touch -r same copy && mv copy same &&
+echo 11 > again && touch -d '2003-03-03' again && echo 33 > sly && touch -d '2002-02-02' sly && echo new > "$(printf 'b\303\244\377')"`)
 	})
 	open := func(path string) *Space {
 		return space(t, volume.Disk{Name: "vda", Volume: guesttest.OpenFile(t, path)})
@@ -45,8 +47,8 @@ rm dev && mknod dev c 1 5 && mv moved moved2 && cp -a same copy && touch -r same
 	old, now := open(image), open(later)
 	want := []string{
 		"added b\xc3\xa4\xff", "added moved2", "added new", "added new/file", "added totype/deep",
-		"changed attr xattrs", "changed content content,mtime", "changed dev device,mtime", "changed fromdir type", "changed link target,mtime",
-		"changed mode mode", "changed owner owner", "changed totype type",
+		"changed again mtime", "changed attr xattrs", "changed content content,mtime", "changed dev device,mtime", "changed fromdir type", "changed link target,mtime",
+		"changed mode mode", "changed owner owner", "changed sly content", "changed totype type",
 		"removed d/e", "removed d/e/gone", "removed fromdir/in", "removed moved",
 	}
 	slices.Sort(want)

@@ -1,6 +1,7 @@
 package files
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -46,6 +47,44 @@ func sameContent(ctx context.Context, a *Space, p Place, b *Space, q Place, size
 		done += n
 	}
 	return true, nil
+}
+
+// sameBytes reads two files of one size until they differ.
+func sameBytes(ctx context.Context, a *Space, p Place, b *Space, q Place, size int64) (bool, error) {
+	one, err := a.Open(ctx, p)
+	if err != nil {
+		return false, err
+	}
+	two, err := b.Open(ctx, q)
+	if err != nil {
+		return false, err
+	}
+	x, y := make([]byte, min(size, readStep)), make([]byte, min(size, readStep))
+	for off := int64(0); off < size; off += readStep {
+		n := min(size-off, readStep)
+		if err := readAll(ctx, one, p.Node, x[:n], off); err != nil {
+			return false, err
+		}
+		if err := readAll(ctx, two, q.Node, y[:n], off); err != nil {
+			return false, err
+		}
+		if !bytes.Equal(x[:n], y[:n]) {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// readAll fills b; a file that ends within it is not as long as it says.
+func readAll(ctx context.Context, fs guest.Filesystem, n guest.Node, b []byte, off int64) error {
+	got, err := fs.ReadAt(ctx, n, b, off)
+	if got == len(b) {
+		return nil
+	}
+	if err == nil || errors.Is(err, io.EOF) {
+		err = io.ErrUnexpectedEOF
+	}
+	return err
 }
 
 func untold(err error) error {
