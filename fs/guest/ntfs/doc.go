@@ -24,7 +24,7 @@
 // shown as it lies there; its state is NotReplayed and says so, and none of it
 // is free. The same holds for a volume of a Windows that is hibernated, which
 // it also is after a shutdown for a fast start. A volume marked dirty has no
-// free space either.
+// free space either, nor has one with shadow copies (shadow.go).
 //
 // How Windows looks from Linux follows ntfs-3g without a map of users, so that
 // both show the same:

@@ -29,10 +29,17 @@ func (f *FS) bitmap(ctx context.Context) (*stream, error) {
 // and not every driver marks a volume that it writes to, $Bitmap is not
 // believed before all runs in $MFT were held against it, once: a cluster that a
 // file uses and that is free there makes all of it guest.ErrUnsupported, as do
-// damage in $MFT and a volume that is dirty or hibernated.
+// damage in $MFT and a volume that is dirty, hibernated or has shadow copies.
 func (f *FS) Free(ctx context.Context, fn func(guest.Range) bool) error {
 	if f.noFree != "" {
 		return fmt.Errorf("%s is %w", f.noFree, guest.ErrUnsupported)
+	}
+	shadowed, err := f.shadowed(ctx)
+	if err != nil {
+		return err
+	}
+	if shadowed {
+		return fmt.Errorf("free space of a volume with shadow copies, which have what was deleted since, is %w", guest.ErrUnsupported)
 	}
 	s, err := f.bitmap(ctx)
 	if err != nil {

@@ -124,6 +124,28 @@ func TestVolumeFlags(t *testing.T) {
 	wantError(t, "free", fs.Free(t.Context(), func(guest.Range) bool { return true }), guest.ErrUnsupported, "dirty")
 }
 
+// TestShadowCopies: what was deleted since a shadow copy was made is its own.
+func TestShadowCopies(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		kind     uint32
+		catalog  uint64
+		shadowed bool
+	}{{"a catalog", 1, 0x28ac000, true}, {"none any more", 1, 0, false}, {"of another sort", 7, 0, true}} {
+		image := plainImage(t)
+		patch(t, image, 0x1e00, 512, func(b []byte) {
+			copy(b, "\x6b\x87\x08\x38\x76\xc1\x48\x4e\xb7\xae\x04\x04\x6e\x6c\xc7\x52")
+			le.PutUint32(b[16:], 2)
+			le.PutUint32(b[20:], c.kind)
+			le.PutUint64(b[48:], c.catalog)
+		})
+		err := openFS(t, image).Free(t.Context(), func(guest.Range) bool { return true })
+		if c.shadowed != errors.Is(err, guest.ErrUnsupported) || !c.shadowed && err != nil {
+			t.Errorf("%s: %v", c.name, err)
+		}
+	}
+}
+
 // TestBootSector opens a volume by the copy of its boot sector.
 func TestBootSector(t *testing.T) {
 	for _, args := range [][]string{{"-c", "4096"}, {"-s", "4096", "-c", "4096"}} {
