@@ -2,6 +2,7 @@ package exfat
 
 import (
 	"context"
+	"fmt"
 	"math/bits"
 
 	"holdfast/fs/guest"
@@ -54,7 +55,12 @@ func (f *FS) countUsed(ctx context.Context) (int64, error) {
 }
 
 // Free implements guest.Filesystem: the clusters that the bitmap says are free.
+// guest.ErrUnsupported for a volume that was not unmounted: its directories may
+// have what the bitmap does not yet.
 func (f *FS) Free(ctx context.Context, fn func(guest.Range) bool) error {
+	if f.g.dirty {
+		return fmt.Errorf("free space of an exFAT that was not unmounted is %w", guest.ErrUnsupported)
+	}
 	end := f.g.clusters + firstCluster
 	from, stopped := uint32(0), false // from: of a run of free clusters; 0 for none
 	give := func(to uint32) {

@@ -3,6 +3,7 @@ package fat
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"holdfast/fs/guest"
 )
@@ -52,7 +53,12 @@ func (f *FS) Files(ctx context.Context, fn func(n guest.Node, size int64, e gues
 }
 
 // Free implements guest.Filesystem: the clusters whose entry in the FAT is 0.
+// guest.ErrUnsupported for a volume that was not unmounted, since directories
+// may then have what the FAT does not yet, or whose first FAT is damaged.
 func (f *FS) Free(ctx context.Context, fn func(guest.Range) bool) error {
+	if f.dirty || f.mirrored {
+		return fmt.Errorf("free space of a FAT that was not unmounted or is damaged is %w", guest.ErrUnsupported)
+	}
 	from := uint32(0) // of a run of free clusters; 0 for none
 	end := f.g.clusters + firstCluster
 	give := func(to uint32) bool {

@@ -17,6 +17,9 @@ type FS struct {
 	g      *geometry
 	cache  *blockcache.Cache
 	state  guest.State
+	// Why its free space is not told:
+	dirty    bool // it was not unmounted
+	mirrored bool // the first FAT is damaged, the second one is used
 
 	table chain.Table
 
@@ -80,7 +83,7 @@ func (f *FS) describe(ctx context.Context) error {
 		return err
 	}
 	mark := map[int]uint32{12: 0, 16: 0x8000, 32: 0x08000000}[f.g.bits]
-	if f.g.dirty || clean&mark != mark {
+	if f.dirty = f.g.dirty || clean&mark != mark; f.dirty {
 		f.state.Reason = strings.TrimPrefix(f.state.Reason+"; it was not unmounted", "; ")
 	}
 	return nil

@@ -199,6 +199,10 @@ func TestStates(t *testing.T) {
 		if st := fs.State(); st.Reason != c.reason {
 			t.Errorf("%x at %d: %+v", c.b, c.at, st)
 		}
+		err = fs.Free(t.Context(), func(guest.Range) bool { return true })
+		if sure := c.reason == ""; sure != (err == nil) || !sure && !errors.Is(err, guest.ErrUnsupported) {
+			t.Errorf("%x at %d: free: %v", c.b, c.at, err)
+		}
 		fattest.Compare(t, fs, dir, keeps)
 	}
 }

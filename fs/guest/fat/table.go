@@ -88,7 +88,7 @@ func (f *FS) checkTable(ctx context.Context) error {
 	}
 	if f.g.mirrorAt != 0 {
 		if second, _ := good(f.g.mirrorAt); second {
-			f.g.tableAt, f.g.mirrorAt = f.g.mirrorAt, 0
+			f.g.tableAt, f.g.mirrorAt, f.mirrored = f.g.mirrorAt, 0, true
 			f.state.Reason = "the first FAT is damaged, the second one is used"
 			return ctx.Err()
 		}
