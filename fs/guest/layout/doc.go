@@ -26,9 +26,12 @@
 //   - of places that another volume reads as well (snapshots);
 //   - the first and the last 64 KiB of any volume, where superblocks, boot
 //     sectors and their copies lie;
-//   - of an NTFS whose Windows is hibernated or shut down for a fast start;
-//   - of any disk of a VM that was put to sleep: its memory knows more of the
-//     filesystems than its disks do.
+//   - of a filesystem that is larger than its volume, and of any FAT, where
+//     nothing proves what it says is free;
+//   - of an NTFS that has shadow copies, or whose Windows is hibernated or shut
+//     down for a fast start;
+//   - of any disk of a VM that was put to sleep, into a volume or a swap file:
+//     its memory knows more of the filesystems than its disks do.
 //
 // What belongs to no volume (partition tables, gaps, boot loaders, metadata of
 // LVM and md) is never out, since only volumes say what is.

@@ -3,6 +3,8 @@ package layout
 import (
 	"errors"
 	"fmt"
+	"io"
+	"slices"
 
 	"holdfast/fs/guest"
 	"holdfast/fs/guest/volume"
@@ -15,13 +17,15 @@ const edge = 64 << 10
 type recorder struct {
 	*scan
 	v     *volume.Volume
-	block int64 // of the filesystem
+	block int64        // of the filesystem
+	paged []guest.Node // page files, which are out
 
 	// Guarded by mu, since a reader may have been left behind:
 	wrong  error // why the walk was ended
 	marks  int64 // made so far
 	denied bool  // a file has what is free
 	ended  bool  // nothing more is recorded
+	image  bool  // a file holds the memory of a guest that sleeps
 }
 
 var (
@@ -68,7 +72,9 @@ func (r *recorder) broken() error {
 
 // free records a free range.
 func (r *recorder) free(f guest.Range) bool {
-	r.leaveOut(f)
+	if r.options.Free {
+		r.leaveOut(f)
+	}
 	return r.broken() == nil
 }
 
@@ -87,7 +93,7 @@ func (r *recorder) leaveOut(f guest.Range) {
 }
 
 // file records an extent of a file.
-func (r *recorder) file(_ guest.Node, _ int64, e guest.Extent) bool {
+func (r *recorder) file(n guest.Node, fileSize int64, e guest.Extent) bool {
 	size := r.v.Device.Size()
 	if e.Hole || e.Place < 0 || e.Place >= size || e.Offset < 0 || e.Length < 1 {
 		return true
@@ -97,10 +103,39 @@ func (r *recorder) file(_ guest.Node, _ int64, e guest.Extent) bool {
 	if e.Length < length {
 		length = min(length, (e.Length+r.block-1)/r.block*r.block)
 	}
+	if e.Offset == 0 && fileSize >= sleepBytes && (r.options.Free || r.options.Swap) {
+		r.lookForSleep(e.Place, length)
+	}
+	paged := slices.Contains(r.paged, n)
 	r.each(e.Place, length, func(p plane, run volume.Run) {
 		r.cut(p, run, e.Offset+run.Offset-e.Place)
+		if !paged {
+			r.inUse(p, run)
+		}
 	})
 	return r.broken() == nil
+}
+
+// sleepBytes is the least size of a file into which a guest goes to sleep.
+const sleepBytes = 16 << 20
+
+// lookForSleep looks whether a file is a swap file into which the guest has gone
+// to sleep: it bears the mark that a volume would.
+func (r *recorder) lookForSleep(place, length int64) {
+	asleep, err := volume.Asleep(io.NewSectionReader(r.v, place, min(length, 64<<10)))
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.image = r.image || asleep
+	if r.wrong == nil {
+		r.wrong = err
+	}
+}
+
+// sleeps says whether a file holds the memory of a guest that sleeps.
+func (r *recorder) sleeps() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.image
 }
 
 // each calls fn for the runs of a range of the volume.
@@ -139,7 +174,11 @@ func (r *recorder) cut(p plane, run volume.Run, off int64) {
 		}
 		r.pages.mark(p, end)
 	}
-	// What a file has is in use, whatever the filesystem says.
+}
+
+// inUse records that a file has a run, whatever the filesystem says of it.
+func (r *recorder) inUse(p plane, run volume.Run) {
+	begin, end := run.DiskOffset, run.DiskOffset+run.Length
 	p.kind = outPlane
 	unit := r.pages.unit(p, begin)
 	if begin = begin / unit * unit; r.pages.next(p, begin, end, true) < end {

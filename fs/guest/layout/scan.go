@@ -41,8 +41,7 @@ func (s *scan) run(ctx context.Context) error {
 	}
 	for _, v := range found.Volumes {
 		if v.Type == "hibernation" {
-			s.notice(first, "nothing is left out: the VM was put to sleep into volume %s", v.Name)
-			s.options.Free, s.options.Swap = false, false
+			s.asleep(first, "volume "+v.Name)
 		}
 	}
 	s.refineFor(ctx, found.Volumes)
@@ -58,6 +57,17 @@ func (s *scan) run(ctx context.Context) error {
 		s.notice(first, "the disks are cut on the grid and captured whole: %v", err)
 	}
 	return ctx.Err()
+}
+
+// asleep takes back what is out of all disks, and lets nothing be from now on.
+func (s *scan) asleep(disk, into string) {
+	s.notice(disk, "nothing is left out: the VM was put to sleep into %s", into)
+	s.options.Free, s.options.Swap = false, false
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i, d := range s.disks {
+		s.pages.set(plane{i, outPlane}, 0, (d.Size()+coarse-1)/coarse*coarse, false)
+	}
 }
 
 // refineFor makes the bits of those areas fine in which a volume has smaller
@@ -122,6 +132,9 @@ func (s *scan) look(ctx context.Context, v *volume.Volume) error {
 	s.meter.allow(v.Device.Size()/4 + 64<<20)
 	doubt, err := guard(ctx, s, s.patience(v), r.record)
 	r.end(err)
+	if r.sleeps() {
+		s.asleep(s.disks[0].Name, "a file of volume "+v.Name)
+	}
 	what := v.Type
 	if what == "" {
 		what = "unknown content"
@@ -161,12 +174,19 @@ func (r *recorder) record(ctx context.Context) (doubt, err error) {
 	if r.block = st.Block; r.block < 1 || r.block > coarse {
 		r.block = coarse
 	}
-	if r.options.Free {
+	pageFiles := r.options.Swap && r.v.Type == "ntfs"
+	if r.options.Free && proves[r.v.Type] || pageFiles {
 		if doubt, err = r.mayLeaveOut(ctx, st); err != nil {
 			return nil, err
 		}
 		if doubt == nil {
+			// Without free space the walk is for what it proves.
 			doubt = fs.Free(ctx, r.free)
+		}
+	}
+	if pageFiles && doubt == nil {
+		if err := r.pageFiles(ctx, fs); err != nil {
+			return nil, err
 		}
 	}
 	if err := fs.Files(ctx, r.file); err != nil {
@@ -181,11 +201,12 @@ func (r *recorder) record(ctx context.Context) (doubt, err error) {
 	if doubt != nil {
 		r.forget()
 	}
-	if r.options.Swap && r.v.Type == "ntfs" && r.v.State == volume.OK && st.Health != guest.NotReplayed {
-		return doubt, r.pageFiles(ctx, fs)
-	}
 	return doubt, nil
 }
+
+// proves are the filesystems whose free space is out. Those of the FAT family
+// have nothing that proves what they say is free.
+var proves = map[string]bool{"ext2": true, "ext3": true, "ext4": true, "xfs": true, "btrfs": true, "ntfs": true}
 
 // mayLeaveOut says why the volume's free space can't be left out, nil if it can.
 func (r *recorder) mayLeaveOut(ctx context.Context, st guest.State) (doubt, err error) {
@@ -197,6 +218,8 @@ func (r *recorder) mayLeaveOut(ctx context.Context, st guest.State) (doubt, err 
 		return fmt.Errorf("it is %s", r.v.State), nil
 	case got.Also != "":
 		return fmt.Errorf("it also looks like %s", got.Also), nil
+	case got.Size > r.v.Device.Size():
+		return errors.New("it is larger than its volume"), nil
 	case st.Health == guest.NotReplayed:
 		return fmt.Errorf("its journal could not be replayed: %s", st.Reason), nil
 	}
@@ -218,7 +241,8 @@ func (r *recorder) swap(ctx context.Context) error {
 // pageFiles are what Windows keeps of its memory in the root directory.
 var pageFiles = []string{"pagefile.sys", "hiberfil.sys", "swapfile.sys"}
 
-// pageFiles records the content of Windows' page files.
+// pageFiles records the content of Windows' page files. It comes before that of
+// the other files, so that nothing that is theirs as well stays out.
 func (r *recorder) pageFiles(ctx context.Context, fs guest.Filesystem) error {
 	for _, name := range pageFiles {
 		n, err := fs.Lookup(ctx, fs.Root(), name)
@@ -231,6 +255,7 @@ func (r *recorder) pageFiles(ctx context.Context, fs guest.Filesystem) error {
 		if attr, err := fs.Stat(ctx, n); err != nil || attr.Type != guest.Regular || attr.Links > 1 {
 			continue
 		}
+		r.paged = append(r.paged, n)
 		err = fs.Extents(ctx, n, 0, func(e guest.Extent) bool {
 			if !e.Hole && e.Place >= 0 {
 				r.leaveOut(guest.Range{Offset: e.Place, Length: e.Length})

@@ -1,8 +1,11 @@
 package volume
 
 import (
+	"context"
 	"fmt"
 	"strings"
+
+	"holdfast/fs/guest"
 )
 
 // luks (LUKS1 on-disk format 1.2.3, LUKS2 on-disk format 1.0.0).
@@ -55,8 +58,25 @@ func raidBIOS(p *peek) (Format, bool) {
 }
 
 // swap (include/linux/swap.h): the mark ends the first page, of whatever size.
-// A guest that sleeps puts its own mark there.
+// A guest that sleeps puts its own mark there, and TuxOnIce one before it.
 func swap(p *peek) (Format, bool) {
+	if p.is(0, "\xed\xc3\x02\xe9\x98\x56\xe5\x0c") {
+		return Format{Type: "hibernation", Used: -1, Refused: sleeping}, true
+	}
+	return swapMark(p)
+}
+
+const sleeping = "a guest has gone to sleep into it"
+
+// Asleep tells whether v, the head of a file, is swap
+// into which a guest has gone to sleep. The error is that of reading it.
+func Asleep(v guest.Volume) (bool, error) {
+	p := &peek{ctx: context.Background(), v: v}
+	f, ok := swap(p)
+	return ok && f.Type == "hibernation", p.err
+}
+
+func swapMark(p *peek) (Format, bool) {
 	for _, page := range [...]int64{4096, 8192, 16384, 32768, 65536} {
 		mark := string(p.at(page-10, 10))
 		f := Format{Type: "swap", Used: -1}
@@ -65,7 +85,7 @@ func swap(p *peek) (Format, bool) {
 		case "SWAP-SPACE":
 			return f, true
 		case "S1SUSPEND\x00", "S2SUSPEND\x00", "ULSUSPEND\x00", "LINHIB0001":
-			f.Type, f.Refused = "hibernation", "a guest has gone to sleep into it"
+			f.Type, f.Refused = "hibernation", sleeping
 		default:
 			continue
 		}
