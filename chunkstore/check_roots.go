@@ -169,7 +169,13 @@ func (c *checker) leftovers(ctx context.Context) error {
 	}
 	err = c.media.Trashed(func(name string, _ int64) error {
 		if n, ok := parsePackName(name); ok {
-			if _, known := trash[n]; !known {
+			used, err := c.knows(n)
+			if err != nil {
+				return err
+			}
+			if used {
+				c.add(Problem{Kind: "leftover", Pack: name, Text: "a pack that is in use lies in the trash, too, and no prune deletes it there; where it is whole among the packs, delete it in the trash"})
+			} else if _, known := trash[n]; !known {
 				c.add(Problem{Kind: "leftover", Pack: name, Text: "the trash holds a pack of which the index does not know; the next prune takes it up"})
 			}
 		}

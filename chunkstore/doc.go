@@ -81,7 +81,9 @@
 // with the walk, if it was stopped in good order); after that it goes on with
 // (4), for roots may have become visible of which the log lost the revival; a
 // new pack without a batch holds copies and is adopted; a pack with a 't' among
-// the packs is moved to the trash by Open, and never adopted.
+// the packs is moved to the trash by Open, and never adopted. A pack that the
+// index knows is in use, whatever a 't' or its name in the trash say: an index
+// made anew, or a copy made beside a prune, may have it in both places.
 //
 // Memory: 32 MiB of marks, 64 buffers to read them back, 100 bytes a pack.
 //

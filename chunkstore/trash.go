@@ -17,14 +17,19 @@ func trashValue(t time.Time) []byte {
 }
 
 // trash lists the packs that are in the trash, or on their way there, and since
-// when.
+// when. A pack that the index knows is none of them, whatever else is said of it.
 func (s *Store) trash() (map[uint64]time.Time, error) {
 	all := map[uint64]time.Time{}
 	err := s.eachKey(context.Background(), keyTrash, func(k, v []byte) error {
-		if len(k) == 8 && len(v) == 8 {
-			all[binary.BigEndian.Uint64(k)] = time.Unix(int64(binary.LittleEndian.Uint64(v)), 0)
+		if len(k) != 8 || len(v) != 8 {
+			return nil
 		}
-		return nil
+		n := binary.BigEndian.Uint64(k)
+		used, err := s.knows(n)
+		if err == nil && !used {
+			all[n] = time.Unix(int64(binary.LittleEndian.Uint64(v)), 0)
+		}
+		return err
 	})
 	return all, err
 }
@@ -74,8 +79,18 @@ func (s *Store) emptyTrash(ctx context.Context, grace time.Duration, r *PruneRep
 			return ctx.Err()
 		}
 		since, known := all[n]
+		if used, err := s.knows(n); err != nil {
+			return err
+		} else if used {
+			// It was copied back, or the store was copied while a prune ran:
+			// what the index leads to may be this very file.
+			s.log.Warn("a pack that is in use has its name in the trash, too; it is left there", "pack", name)
+			r.TrashPacks++
+			r.TrashBytes += size
+			return ctx.Err()
+		}
 		if !known { // the index was made anew meanwhile
-			since = now
+			since, all[n] = now, now
 			if err := s.index.Set(trashKey(n), trashValue(now), pebble.NoSync); err != nil {
 				return fmt.Errorf("remember trash: %w", err)
 			}
