@@ -35,4 +35,9 @@
 //	      they may be a reason to keep what it would forget
 //
 // The VM without a name stands for all that have no policy of their own.
+//
+// # When the store is pruned
+//
+//	name  'q' 0x00 0x01 sequence-number
+//	body  a Pruning as JSON; one that can't be read prunes nothing
 package catalog

@@ -14,7 +14,8 @@ import (
 //	versions   that are forgotten, and not on their way back (Undelete)
 //	acts       of which every entry is superseded by a later act or is of a
 //	           version that roots does not know; the last act of a VM stays
-//	policies   that are superseded by a later one of the same VM
+//	policies   that are superseded by a later one of the same VM, and likewise
+//	           what says when the store is pruned
 //
 // The pruning calls it while nobody commits, and drops the names before anybody
 // does: an act that comes later finds a version gone, and undelete says so.
@@ -44,8 +45,10 @@ func Doomed(ctx context.Context, roots chunkstore.Roots) ([]string, error) {
 		return nil, fmt.Errorf("find what may be pruned: %w", err)
 	}
 	d.sortActs()
-	if err := d.readPolicies(ctx, roots); err != nil {
-		return nil, fmt.Errorf("find what may be pruned: %w", err)
+	for _, letter := range []string{policyPrefix, pruningPrefix} {
+		if err := d.readPolicies(ctx, roots, letter); err != nil {
+			return nil, fmt.Errorf("find what may be pruned: %w", err)
+		}
 	}
 	return d.names, nil
 }
@@ -144,11 +147,11 @@ func (d *doom) sortActs() {
 	}
 }
 
-func (d *doom) readPolicies(ctx context.Context, roots chunkstore.Roots) error {
+func (d *doom) readPolicies(ctx context.Context, roots chunkstore.Roots, letter string) error {
 	var bad error
 	before := ""
-	err := roots.Roots(ctx, policyPrefix, "", func(name string, _ []byte) bool {
-		if _, _, bad = parseSeqName(policyPrefix, name); bad != nil {
+	err := roots.Roots(ctx, letter, "", func(name string, _ []byte) bool {
+		if _, _, bad = parseSeqName(letter, name); bad != nil {
 			return false
 		}
 		if n := len(name) - seqLen; strings.HasPrefix(before, name[:n]) && len(before) == len(name) {

@@ -18,6 +18,7 @@ const pathJobs = "/v1/x/jobs"
 // jobs are those of this process; nil where none run in it.
 type jobs struct {
 	atomic.Pointer[background.Runner]
+	prune pruneTurn
 }
 
 // jobOptions say what a process that stays up does in the background.
@@ -33,6 +34,7 @@ func runJobs(h *owner.Handle, opts common, o jobOptions) (stop func()) {
 	if !o.NoScrub {
 		list = append(list, heal.NewBackgroundScrub(h.Local, o.Rate, opts.Log))
 	}
+	list = append(list, newBackgroundPrune(h, &opts.Jobs.prune, opts.Log))
 	r := background.Start(background.Options{
 		Rate: o.Rate, Log: opts.Log,
 		Working: func() (bool, time.Time) {
@@ -56,15 +58,35 @@ type jobsResult struct {
 
 // serveJobs lets the owner tell of its work in the background.
 func serveJobs(h *owner.Handle, opts common) {
-	h.Handle("POST "+pathJobs, answering(h, func(_ context.Context, s *chunkstore.Store, _ struct{}) (any, error) {
+	h.Handle("POST "+pathJobs, answering(h, func(ctx context.Context, s *chunkstore.Store, _ struct{}) (any, error) {
+		var list []background.Status
 		if r := opts.Jobs.Load(); r != nil {
-			if list := r.Status(); len(list) > 0 {
-				return jobsResult{list}, nil
+			list = r.Status()
+		}
+		return allJobs(ctx, s, list)
+	}))
+}
+
+// allJobs adds to what runs what is remembered of the jobs that do not, in a
+// fixed order.
+func allJobs(ctx context.Context, s *chunkstore.Store, running []background.Status) (jobsResult, error) {
+	scrub, err := heal.LastScrub(s)
+	if err != nil {
+		return jobsResult{}, err
+	}
+	prune, err := lastPrune(ctx, s)
+	if err != nil {
+		return jobsResult{}, err
+	}
+	all := []background.Status{scrub, prune}
+	for i := range all {
+		for _, j := range running {
+			if j.Job == all[i].Job {
+				all[i] = j
 			}
 		}
-		last, err := heal.LastScrub(s)
-		return jobsResult{[]background.Status{last}}, err
-	}))
+	}
+	return jobsResult{all}, nil
 }
 
 // jobsOf asks the owner; nothing where it is of another version.
@@ -78,6 +100,9 @@ func jobsOf(ctx context.Context, h *owner.Handle) []background.Status {
 
 // jobText says in one line what a job does.
 func jobText(j background.Status) string {
+	if j.Job == pruneJobName {
+		return pruneJobText(j)
+	}
 	text := string(j.State)
 	switch {
 	case j.State == background.Stopped:

@@ -15,16 +15,19 @@ type policyOptions struct {
 	Do   string // set, show or unset
 	VM   string // "": the default
 	Keep keepOptions
+
+	Pruning *catalog.Pruning // nil: it stays as it is
 }
 
 func policyCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "policy",
-		Usage:     "say which versions are kept, for each VM or for all",
+		Usage:     "say which versions are kept, for each VM or for all, and when space is freed",
 		UsageText: "holdfast policy set|show|unset [VM] [--keep-... N]",
 		Description: `A policy is kept in the store, for a VM or, without VM, for all that have none of
 their own. A VM's own policy replaces the default as a whole. Policies forget nothing
-by themselves: holdfast forget carries them out.
+by themselves: holdfast forget carries them out, or with --auto-forget a mount does
+before it prunes. Unless --prune says when, nothing is pruned but by holdfast prune.
 
 Each rule keeps what it keeps, whatever the others say. A rule for hours, days, weeks,
 months or years keeps the newest version of each of the last N such periods that have
@@ -35,10 +38,11 @@ good one are always kept.`,
 		CustomHelpTemplate: commandHelp(`
 holdfast policy set --keep-daily 7 --keep-weekly 4 --keep-monthly 12
 holdfast policy set web --keep-last 3 --keep-within 30d --min-age 1d --zone Europe/Berlin
+holdfast policy set --prune weekly --prune-for 2h --auto-forget
 holdfast policy show
 holdfast policy unset web
 `, exitOK, exitFailure, exitUsage, exitStore, exitInterrupted),
-		Flags: keepFlags(),
+		Flags: append(keepFlags(), pruneFlags()...),
 		Action: func(c *cli.Context) error {
 			opts, err := commonOf(c)
 			if err != nil {
@@ -56,11 +60,17 @@ holdfast policy unset web
 			if o.Keep, err = parseKeep(c); err != nil {
 				return err
 			}
+			if o.Pruning, err = parsePruning(c); err != nil {
+				return err
+			}
 			switch {
+			case o.Pruning != nil && o.VM != "":
+				return withHint(usagef("--prune is for the whole store, and no VM goes with it"), "holdfast policy set --prune weekly")
+			case o.Pruning != nil && o.Do == "set" && !o.Keep.any(): // the rules stay as they are
 			case o.Do == "set" && !o.Keep.given():
 				return withHint(usagef("a policy needs a rule"), "holdfast policy set --keep-daily 7 --keep-weekly 4")
-			case o.Do != "set" && o.Keep.any():
-				return usagef("rules belong to policy set")
+			case o.Do != "set" && (o.Keep.any() || o.Pruning != nil):
+				return usagef("rules and --prune belong to policy set")
 			}
 			return runPolicy(c.Context, o)
 		},
@@ -72,6 +82,12 @@ func runPolicy(ctx context.Context, opts policyOptions) error {
 	return withStore(ctx, opts.common, func(h *owner.Handle) error {
 		switch opts.Do {
 		case "set":
+			if err := setPruning(ctx, h, opts); err != nil {
+				return err
+			}
+			if !opts.Keep.given() {
+				break
+			}
 			if err := again(ctx, opts.common, func() error { return catalog.SetPolicy(ctx, h, opts.VM, &opts.Keep.Policy) }); err != nil {
 				return err
 			}
@@ -84,6 +100,13 @@ func runPolicy(ctx context.Context, opts policyOptions) error {
 	})
 }
 
+func setPruning(ctx context.Context, h *owner.Handle, opts policyOptions) error {
+	if opts.Pruning == nil {
+		return nil
+	}
+	return again(ctx, opts.common, func() error { return catalog.SetPruning(ctx, h, *opts.Pruning) })
+}
+
 // policyOf is whose policy it is.
 type policyOf struct {
 	nameView             // the VM; "" for the default
@@ -94,7 +117,8 @@ type policyOf struct {
 }
 
 type policiesResult struct {
-	Policies []policyOf `json:"policies"`
+	Policies []policyOf   `json:"policies"`
+	Pruning  *pruningView `json:"pruning"` // null: never by itself
 }
 
 func findPolicy(ctx context.Context, h *owner.Handle, vm string) (policyOf, error) {
@@ -129,7 +153,11 @@ func showPolicies(ctx context.Context, h *owner.Handle, opts policyOptions) erro
 		}
 		res.Policies = append(res.Policies, p)
 	}
-	if opts.JSON {
+	text, pruning, err := findPruning(ctx, h)
+	if err != nil {
+		return err
+	}
+	if res.Pruning = pruning; opts.JSON {
 		return printJSON(opts.Out, res)
 	}
 	for _, p := range res.Policies {
@@ -137,7 +165,11 @@ func showPolicies(ctx context.Context, h *owner.Handle, opts policyOptions) erro
 			return err
 		}
 	}
-	return nil
+	if opts.VM != "" {
+		return nil
+	}
+	_, err = fmt.Fprintf(opts.Out, "prune: %s\n", text)
+	return err
 }
 
 func (p policyOf) who() string {

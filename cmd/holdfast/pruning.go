@@ -10,6 +10,10 @@ import (
 	"holdfast/chunkstore/owner"
 )
 
+// defaultMaxUnused is the share of the store that a prune leaves unused rather
+// than copy more.
+const defaultMaxUnused = 0.05
+
 const (
 	pathPrune         = "/v1/x/prune"
 	pathCheck         = "/v1/x/check"
@@ -30,14 +34,25 @@ func pruneStore(ctx context.Context, s *chunkstore.Store, opts chunkstore.PruneO
 }
 
 // servePruning lets the owner answer for prune and check.
-func servePruning(h *owner.Handle) {
+func servePruning(h *owner.Handle, opts common) {
+	turn := &opts.Jobs.prune
 	var running atomic.Pointer[chunkstore.PruneProgress]
 	h.Handle("POST "+pathPrune, answering(h, func(ctx context.Context, s *chunkstore.Store, in chunkstore.PruneOptions) (any, error) {
+		done, err := turn.call(ctx)
+		if err != nil {
+			return nil, err
+		}
+		defer done()
 		in.Progress = new(chunkstore.PruneProgress)
 		running.Store(in.Progress)
 		return answerOf(pruneStore(ctx, s, in))
 	}))
 	h.Handle("POST "+pathCheck, answering(h, func(ctx context.Context, s *chunkstore.Store, in chunkstore.CheckOptions) (any, error) {
+		done, err := turn.call(ctx)
+		if err != nil {
+			return nil, err
+		}
+		defer done()
 		in.Walk, in.Name, in.Progress = catalog.Walk(s), catalog.RootText, new(chunkstore.PruneProgress)
 		running.Store(in.Progress)
 		return answerOf(chunkstore.Check(ctx, s, in))

@@ -43,7 +43,7 @@ func openStore(ctx context.Context, opts common) (*owner.Handle, error) {
 		serveHealing(h, opts)
 		serveReplicas(h, opts)
 		serveJobs(h, opts)
-		servePruning(h)
+		servePruning(h, opts)
 	}
 	return h, err
 }

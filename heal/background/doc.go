@@ -1,5 +1,5 @@
 // Package background runs the long jobs of a process that stays up with a store:
-// scrubbing today, pruning by policy beside it.
+// scrubbing, and pruning by policy beside it.
 //
 // A job does its work in steps, on one operating system thread that all jobs
 // share and that has the lowest priorities there are: idle for the disk

@@ -32,6 +32,10 @@ type Status struct {
 	Next     *time.Time `json:"next,omitempty"` // when it works again
 	Queue    int        `json:"queue"`          // items that wait, of a job that has a queue
 	Note     string     `json:"note,omitempty"`
+	// Of a job that is done now and then: when its next cycle begins, and what
+	// the last one freed.
+	Due        *time.Time `json:"due,omitempty"`
+	FreedBytes *int64     `json:"freed_bytes,omitempty"`
 }
 
 // State is what a job does at the moment.
