@@ -37,10 +37,17 @@ const (
 	guestCache      = 16 << 20
 )
 
+// Versions is what of a store leads to the guests' files: a store itself, or its
+// owner's other side.
+type Versions interface {
+	chunkstore.Getter
+	chunkstore.Roots
+}
+
 // GuestFiles names the guest files that lie in the hurt ranges of a report. It
 // looks into at most 64 versions, and reads their filesystems' metadata only; a
 // filesystem whose own structures are hurt is told of by a file without a name.
-func GuestFiles(ctx context.Context, store *chunkstore.Store, r *HurtReport) error {
+func GuestFiles(ctx context.Context, store Versions, r *HurtReport) error {
 	byVersion := map[[2]string][]Use{}
 	for _, c := range r.Chunks {
 		for _, u := range c.Uses {
@@ -75,7 +82,7 @@ func GuestFiles(ctx context.Context, store *chunkstore.Store, r *HurtReport) err
 }
 
 // guestFilesOf looks into one version.
-func guestFilesOf(ctx context.Context, store *chunkstore.Store, v *catalog.Version, uses []Use, r *HurtReport) error {
+func guestFilesOf(ctx context.Context, store Versions, v *catalog.Version, uses []Use, r *HurtReport) error {
 	chunks, err := cache.New(store, cache.Options{Bytes: guestCache})
 	if err != nil {
 		return err

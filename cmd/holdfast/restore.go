@@ -43,8 +43,9 @@ names one. Every chunk is proved as it is read; a restore to a new file that fai
 is stopped leaves no file.
 
 A version with damage is refused with status 3. With --skip-damaged everything else is
-written: the damaged ranges are zeros, and OUT.skipped.json lists each of them (for a
-device it is in the current directory). The status is 3 then, too.`,
+written: the damaged ranges are zeros, and OUT.skipped.json lists each of them and the
+guest's files that lie there (for a device it is in the current directory). The status
+is 3 then, too.`,
 		BashComplete: completeVMs,
 		CustomHelpTemplate: commandHelp(`
 holdfast restore web web.raw
@@ -181,7 +182,11 @@ func restoreDisk(ctx context.Context, h *owner.Handle, opts restoreOptions, v *c
 	ro := restore.Options{Disk: t.disk, Time: v.Time, Format: opts.Format, Out: t.out, Overwrite: opts.Overwrite, Progress: progress}
 	if opts.Skip {
 		ro.Skip = func(list []restore.Skipped) (err error) {
-			mapPath, err = writeSkipped(skippedMap{VM: v.VM, Version: v.ID, Disk: t.disk.Name, Out: t.out, Format: string(opts.Format), Ranges: list})
+			m := skippedMap{VM: v.VM, VMBytes: viewName(v.VM).Bytes, Version: v.ID, Disk: t.disk.Name, DiskRaw: viewName(t.disk.Name).Bytes, Out: t.out, Format: string(opts.Format), Ranges: list}
+			if err := m.nameFiles(ctx, h); err != nil {
+				return err
+			}
+			mapPath, err = writeSkipped(m)
 			return err
 		}
 	}

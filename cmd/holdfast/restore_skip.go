@@ -1,25 +1,46 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 
+	"holdfast/chunkstore/owner"
 	"holdfast/fs/restore"
+	"holdfast/heal"
 )
 
 // skippedMap is the map of what a restore has left out, as it lies beside the
 // image.
 type skippedMap struct {
 	VM      string            `json:"vm"`
+	VMBytes []byte            `json:"vm_bytes,omitempty"` // where it is not UTF-8
 	Version string            `json:"version"`
 	Disk    string            `json:"disk"`
+	DiskRaw []byte            `json:"disk_bytes,omitempty"`
 	Out     string            `json:"out"`
 	Format  string            `json:"format"`
 	Bytes   int64             `json:"skipped_bytes"`
 	Ranges  []restore.Skipped `json:"ranges"` // of the guest's disk; zeros in the image
+	Files   []heal.HurtFile   `json:"files"`  // the guest's that lie there
+
+	Unlisted int `json:"unlisted,omitempty"` // files beyond the bound of the list
+}
+
+// nameFiles names the guest's files that lie in what is left out. It reads the
+// filesystems' metadata; the error is ctx's.
+func (m *skippedMap) nameFiles(ctx context.Context, h *owner.Handle) error {
+	chunk := heal.HurtChunk{}
+	for _, r := range m.Ranges {
+		chunk.Uses = append(chunk.Uses, heal.Use{VM: m.VM, Version: m.Version, Disk: m.Disk, Kind: r.What, Offset: r.Offset, Length: r.Length})
+	}
+	hurt := heal.HurtReport{Chunks: []heal.HurtChunk{chunk}, Files: []heal.HurtFile{}}
+	err := heal.GuestFiles(ctx, h, &hurt)
+	m.Files, m.Unlisted = hurt.Files, hurt.Unlisted
+	return err
 }
 
 // writeSkipped writes the map, durably, and returns where it is: beside the
