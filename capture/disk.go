@@ -22,7 +22,6 @@ func captureDisk(ctx context.Context, store Store, ses chunkstore.Session, in In
 	d := &catalog.Disk{Name: in.Name, Source: in.Path, Format: in.Source.Format, Notices: in.Source.Notices}
 	rand.Read(d.UUID[:])
 	size := in.Source.Size()
-	stamps := stampFiles(in.Source.Files)
 	c := &diskCapture{store: store, ses: ses, src: in.Source, prev: prev, guest: guest, opts: opts, codec: store.Codec()}
 	builder, err := disk.NewBuilder(size, c.putMap)
 	if err != nil {
@@ -32,7 +31,7 @@ func captureDisk(ctx context.Context, store Store, ses chunkstore.Session, in In
 		return nil, err
 	}
 	d.Notices = append(d.Notices, guest.notices()...)
-	if changed := stamps.changed(); changed != "" {
+	if changed := guest.stamps[in.Name].changed(); changed != "" {
 		d.Notices = append(d.Notices, fmt.Sprintf("%s changed while it was read: the version may mix states of different moments", changed))
 	}
 	d.Counts = c.counts

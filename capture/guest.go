@@ -37,14 +37,18 @@ func (o *Options) leftOut() (what []string) {
 
 // scanned is what is known of the guest that lies on the disks.
 type scanned struct {
-	cutter Cutter         // nil: along the files in layout
-	layout *layout.Layout // nil: not looked at
+	cutter Cutter            // nil: along the files in layout
+	layout *layout.Layout    // nil: not looked at
+	stamps map[string]stamps // of each disk, from before it was looked at
 }
 
 // scanDisks looks at all disks together, for volumes may lie on several. What
 // it can't read becomes a notice of a disk: the error is that of ctx.
 func scanDisks(ctx context.Context, opts *Options) (*scanned, error) {
-	s := &scanned{cutter: opts.Cutter}
+	s := &scanned{cutter: opts.Cutter, stamps: map[string]stamps{}}
+	for _, in := range opts.Disks {
+		s.stamps[in.Name] = stampFiles(in.Source.Files)
+	}
 	o := LayoutOptions(opts.leftOut())
 	if o.Cuts = opts.Cutter == nil; !o.Cuts && !o.Free && !o.Swap {
 		return s, nil
