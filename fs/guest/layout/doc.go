@@ -23,7 +23,8 @@
 //
 //   - of volumes that are not whole, whose journal was not replayed, that bear
 //     the marks of two formats, or whose reader ends with an error;
-//   - of places that another volume reads as well (snapshots);
+//   - of places that another volume reads as well (snapshots), or that the
+//     partition table or anything else on the disk lies in;
 //   - the first and the last 64 KiB of any volume, where superblocks, boot
 //     sectors and their copies lie;
 //   - of a filesystem that is larger than its volume, and of any FAT, where

@@ -3,6 +3,7 @@ package layout
 import (
 	"bytes"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -100,3 +101,74 @@ func TestPageFilesInDoubt(t *testing.T) {
 
 const shadowed = "\x6b\x87\x08\x38\x76\xc1\x48\x4e\xb7\xae\x04\x04\x6e\x6c\xc7\x52\x02\x00\x00\x00\x01\x00\x00\x00" +
 	"\x00\x1e\x00\x00\x00\x00\x00\x00\x00\x1e\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x10\x00\x00\x00\x00\x00"
+
+// TestTwoOwners: where something else lies in a partition as well, nothing of it
+// is out.
+func TestTwoOwners(t *testing.T) {
+	const mib = 1 << 20
+	fs, err := os.ReadFile(disk(t, images[0].mkfs, 0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "disk")
+	if err := os.WriteFile(path, append(append(make([]byte, mib), fs...), make([]byte, 40*mib)...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	guesttest.Run(t, "sh", "-c", `printf 'label: dos\nstart=2048,size=131072,type=83\nstart=133120,type=5\nstart=135168,type=83\n' | sfdisk -q "$1"`, "sh", path)
+	plain, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, owner := range map[string]func(b []byte){
+		"none":            func([]byte) {},
+		"firmware RAID":   func(b []byte) { copy(b[len(b)-1024:], "Intel Raid ISM Cfg Sig. 1.1") },
+		"all of the disk": func(b []byte) { copy(b[32768:], "\x01CD001") },
+		"a link of the chain": func(b []byte) {
+			const at = 33 * mib / 512
+			copy(b[33*mib:], b[65*mib:][:512])
+			le.PutUint32(b[446+16+8:], at)
+			le.PutUint32(b[33*mib+446+8:], 135168-at)
+		},
+	} {
+		b := bytes.Clone(plain)
+		owner(b)
+		out := scanOne(t, bytes.NewReader(b), all).Out(nil, "a", 0, int64(len(b)))
+		if (len(out) > 0) != (name == "none") {
+			t.Errorf("%s: %d ranges are out", name, len(out))
+		}
+	}
+}
+
+// TestGPT: the table's own sectors are no second owner of its partitions, but an
+// entry of the MBR that cuts them otherwise is.
+func TestGPT(t *testing.T) {
+	const mib = 1 << 20
+	fs, err := os.ReadFile(disk(t, images[0].mkfs, 0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "disk")
+	if err := os.WriteFile(path, append(append(make([]byte, mib), fs...), make([]byte, mib)...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	guesttest.Run(t, "sh", "-c", `printf 'label: gpt\nstart=2048,size=131072\n' | sfdisk -q "$1"`, "sh", path)
+	plain, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		start, count uint32 // of an entry in the MBR
+		alone        bool
+	}{{0, 0, true}, {2048, 131072, true}, {2048, 4096, false}, {40000, 4096, false}} {
+		b := bytes.Clone(plain)
+		if c.count > 0 {
+			b[446+16+4] = 0x83
+			le.PutUint32(b[446+16+8:], c.start)
+			le.PutUint32(b[446+16+12:], c.count)
+		}
+		out := scanOne(t, bytes.NewReader(b), all).Out(nil, "a", 0, int64(len(b)))
+		if (len(out) > 0) != c.alone {
+			t.Errorf("%+v: %d ranges are out", c, len(out))
+		}
+	}
+}

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"holdfast/fs/guest"
+	"holdfast/fs/guest/lvm"
+	"holdfast/fs/guest/md"
 	"holdfast/fs/guest/readers"
 	"holdfast/fs/guest/volume"
 )
@@ -222,8 +224,18 @@ func (r *recorder) mayLeaveOut(ctx context.Context, st guest.State) (doubt, err 
 		return errors.New("it is larger than its volume"), nil
 	case st.Health == guest.NotReplayed:
 		return fmt.Errorf("its journal could not be replayed: %s", st.Reason), nil
+	case r.nested(ctx):
+		return errors.New("it is a part of an array or a volume group as well"), nil
 	}
 	return nil, nil
+}
+
+// nested says whether the volume bears the mark of a member of an array, or of a
+// physical volume, that lies on a logical volume: those are not assembled.
+func (r *recorder) nested(ctx context.Context) bool {
+	_, onArray := md.Probe(ctx, r.v.Device)
+	_, onGroup := lvm.Probe(ctx, r.v.Device)
+	return !errors.Is(onArray, guest.ErrNotMine) || !errors.Is(onGroup, guest.ErrNotMine)
 }
 
 // swap records what a swap volume holds behind its header.

@@ -22,6 +22,9 @@ const (
 //	                                               88  CRC of the entries
 type header struct {
 	sector  int64
+	own     int64 // sectors: its own, its twin's, and where the entries begin
+	twin    int64
+	table   int64
 	uuid    string
 	entries []byte // as they lie on disk, CRC checked
 	size    int
@@ -53,6 +56,7 @@ func (r *reader) gpt(mbr []entry) *Table {
 		t.note("the GPT at the start is damaged; its backup was used")
 	}
 	t.addGPT(h, r.v.Size())
+	t.Taken = append(t.Taken, h.taken()...)
 	if others > 0 {
 		t.Kind = Hybrid
 		t.noteStrangers(mbr)
@@ -109,7 +113,13 @@ func (r *reader) header(sector, at int64) *header {
 	if entries == nil || crc32.ChecksumIEEE(entries) != le.Uint32(b[88:]) {
 		return nil
 	}
-	return &header{sector: sector, uuid: UUID(b[56:]), entries: entries, size: int(size), count: int(count)}
+	return &header{sector: sector, own: at, twin: int64(min(le.Uint64(b[32:]), math.MaxInt64/uint64(sector)-1)), table: int64(lba), uuid: UUID(b[56:]), entries: entries, size: int(size), count: int(count)}
+}
+
+// taken is where the header, its twin and the entries lie. Those of the twin lie
+// beside it.
+func (h *header) taken() []Range {
+	return []Range{{h.own * h.sector, h.sector}, {h.twin * h.sector, h.sector}, {h.table * h.sector, int64(len(h.entries))}}
 }
 
 // addGPT takes the partitions that make sense.
@@ -153,15 +163,20 @@ func (t *Table) add(p Partition, disk int64) {
 	t.Partitions = append(t.Partitions, p)
 }
 
-// noteStrangers names partitions of a hybrid's MBR that the GPT does not have.
+// noteStrangers names partitions of a hybrid's MBR that the GPT does not have,
+// and takes the place of those that it has otherwise.
 func (t *Table) noteStrangers(mbr []entry) {
 	for i, e := range mbr {
 		if e.kind == 0 || e.kind == 0xee || e.count == 0 {
 			continue
 		}
-		known := false
+		known, same := false, false
 		for _, p := range t.Partitions {
 			known = known || p.Start == int64(e.start)*t.Sector
+			same = same || p.Start == int64(e.start)*t.Sector && p.Size == int64(e.count)*t.Sector
+		}
+		if !same {
+			t.Taken = append(t.Taken, Range{int64(e.start) * t.Sector, int64(e.count) * t.Sector})
 		}
 		if !known {
 			t.note("entry %d of the hybrid MBR, at sector %d, is not in the GPT", i+1, e.start)

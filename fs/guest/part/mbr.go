@@ -125,6 +125,7 @@ func (r *reader) logical(t *Table, container entry, number int, id uint32) int {
 			}
 			return number
 		}
+		t.Taken = append(t.Taken, Range{at * t.Sector, t.Sector})
 		link := int64(-1)
 		for i, e := range parseEntries(b) {
 			switch {

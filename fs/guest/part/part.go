@@ -26,8 +26,14 @@ type Table struct {
 	Sector     int64  // bytes, the unit in which the table counts
 	UUID       string // of the disk; for an MBR its 8 hex digits
 	Partitions []Partition
-	Notes      []string
+	// Taken are parts of the disk that belong to none of the partitions: of
+	// the table itself, and what else another reader of it would see there.
+	Taken []Range
+	Notes []string
 }
+
+// Range is a run of the disk, in bytes.
+type Range struct{ Start, Size int64 }
 
 // Partition is one of them.
 type Partition struct {

@@ -154,7 +154,15 @@ func (f *finder) collect(v *Volume) (done bool, err error) {
 	if !errors.Is(err, guest.ErrNotMine) {
 		return false, err
 	}
-	pv, err := lvm.Probe(f.ctx, v.Device)
+	dev := v.Device
+	if got, err := Probe(f.ctx, v); err == nil && got.Type != "" {
+		// What was a physical volume may be that by now: the group has no
+		// more than a share.
+		if dev, err = mapped.Marked(dev); err != nil {
+			return false, err
+		}
+	}
+	pv, err := lvm.Probe(f.ctx, dev)
 	if err == nil {
 		v.Type, v.UUID, v.State, v.Reason = "lvm-pv", pv.UUID, Member, pv.Note
 		f.pvs = append(f.pvs, physical{pv, v})

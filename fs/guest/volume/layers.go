@@ -3,6 +3,7 @@ package volume
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"holdfast/fs/guest"
@@ -101,12 +102,18 @@ func (f *finder) wholeMember(p place, t *part.Table) (bool, error) {
 }
 
 func (f *finder) partitions(p place, t *part.Table) error {
+	// Of a hybrid CD image, a member of firmware RAID, or a disk that has a
+	// filesystem and a table all bytes have a second owner.
+	whole, err := Probe(f.ctx, p.dev)
+	if err != nil && f.ctx.Err() != nil {
+		return f.ctx.Err()
+	}
 	for i, q := range t.Partitions {
 		if q.Container {
 			continue
 		}
 		dev, err := mapped.Slice(p.dev, q.Start, q.Size)
-		if err == nil && (overlaps(t.Partitions, i) || t.Partitions[i].Start == 0) {
+		if err == nil && (overlaps(t, i) || q.Start == 0 || whole.Type != "") {
 			dev, err = mapped.Marked(dev)
 		}
 		if err != nil {
@@ -126,29 +133,28 @@ func (f *finder) partitions(p place, t *part.Table) error {
 			return err
 		}
 	}
-	return f.disc(p)
-}
-
-// disc adds the whole of a hybrid CD image, whose partitions lie within.
-func (f *finder) disc(p place) error {
-	got, err := Probe(f.ctx, p.dev)
-	if err != nil || got.Type != "iso9660" && got.Type != "udf" {
+	if whole.Type != "iso9660" && whole.Type != "udf" {
 		return f.ctx.Err()
 	}
+	// A hybrid CD image: its partitions lie within.
 	if p.dev, err = mapped.Marked(p.dev); err != nil {
 		return err
 	}
 	return f.leaf(p, false)
 }
 
-// overlaps tells whether another partition has bytes of partition i as well.
-func overlaps(all []part.Partition, i int) bool {
-	for k, q := range all {
-		if k != i && !q.Container && all[i].Start < q.Start+q.Size && q.Start < all[i].Start+all[i].Size {
+// overlaps tells whether another partition has bytes of partition i as well, or
+// the table itself.
+func overlaps(t *part.Table, i int) bool {
+	p := t.Partitions[i]
+	for k, q := range t.Partitions {
+		if k != i && !q.Container && p.Start < q.Start+q.Size && q.Start < p.Start+p.Size {
 			return true
 		}
 	}
-	return false
+	return slices.ContainsFunc(t.Taken, func(r part.Range) bool {
+		return p.Start < r.Start+r.Size && r.Start < p.Start+p.Size
+	})
 }
 
 // arrays assembles what was found of md, and looks into it.

@@ -89,6 +89,14 @@ disk0,disk1 vg--x-my--root [lvm linear]  "" empty @-1+41943040`
 	if _, err := v.ReadAt(b, 0); err != nil || !bytes.Equal(b, fs) || v.Type != "ext4" || v.Label != "lvroot" || v.State != OK {
 		t.Errorf("%v: %+v", err, v.Description)
 	}
+	// What else has the disk may need what the group's volumes don't.
+	poke(t, second, 32768, []byte("\x01CD001"))
+	find(t, first, second).Volumes[4].EachRun(0, 40<<20, func(r Run) bool {
+		if r.Shared != (r.Disk == "disk1") {
+			t.Errorf("beside another format: %+v", r)
+		}
+		return true
+	})
 	if v := find(t, first).Volumes[3]; v.State != Incomplete || v.Reason == "" {
 		t.Errorf("without the second disk: %+v", v.Description)
 	}
