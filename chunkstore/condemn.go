@@ -197,6 +197,9 @@ func (p *pruner) eachDead(ctx context.Context, fn func(b *pebble.Batch, id ID, a
 		b = p.index.NewBatch()
 		return p.breathe(ctx)
 	})
+	if err == nil {
+		err = live.toEnd() // or marks may have been missing
+	}
 	if err != nil {
 		return err
 	}

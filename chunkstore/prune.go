@@ -99,13 +99,13 @@ const (
 
 // pruneState is what the index remembers of a prune, as JSON.
 type pruneState struct {
-	Generation uint64   `json:"generation"` // counts prunes
-	Phase      phase    `json:"phase"`
-	Clean      bool     `json:"clean"` // while marking: stopped in good order
-	Runs       []string `json:"runs"`  // of the set of live chunks
-	NextRun    int      `json:"next_run"`
-	Walk       uint64   `json:"walk"`   // number of the last root's walk
-	Broken     []uint64 `json:"broken"` // walks that did not come to their end
+	Generation uint64     `json:"generation"` // counts prunes
+	Phase      phase      `json:"phase"`
+	Clean      bool       `json:"clean"` // while marking: stopped in good order
+	Runs       []marksRun `json:"runs"`  // of the set of live chunks
+	NextRun    int        `json:"next_run"`
+	Walk       uint64     `json:"walk"`   // number of the last root's walk
+	Broken     []uint64   `json:"broken"` // walks that did not come to their end
 }
 
 func (s *Store) pruneState() (st pruneState, err error) {

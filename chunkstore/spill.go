@@ -6,8 +6,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc64"
 	"io"
-	"io/fs"
 	"slices"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -18,15 +18,28 @@ import (
 // A dead chunk that shares its eight bytes with a live one, which is one of 2^34
 // dead ones where 2^30 are alive, is kept; that is all that can go wrong.
 //
-// A run is its numbers, eight bytes each, big-endian, ascending.
+// A run is its numbers, eight bytes each, big-endian, ascending. What is missing
+// in a set is deleted, so a run is trusted only while its numbers have the sum
+// that was kept elsewhere when it was written.
 type spill struct {
 	fs   vfs.FS
 	dir  string
 	most int // numbers held in memory
 	buf  []uint64
-	runs []string
+	runs []marksRun
 	next int // number of the next run
 }
+
+// marksRun is one run of a spill.
+type marksRun struct {
+	Name string `json:"name"`
+	Sum  uint64 `json:"sum"` // CRC-64 of the file
+}
+
+var (
+	marksTable = crc64.MakeTable(crc64.ECMA)
+	errMarks   = errors.New("they are not as they were written")
+)
 
 const (
 	spillDir     = "prune"
@@ -56,14 +69,19 @@ func newSpill(fsys vfs.FS, dir string, most int) (*spill, error) {
 	return &spill{fs: fsys, dir: dir, most: most}, nil
 }
 
-// reopenSpill takes up a set whose runs are durable.
-func reopenSpill(fsys vfs.FS, dir string, runs []string, next int) (*spill, error) {
-	for _, r := range runs {
-		if _, err := fsys.Stat(fsys.PathJoin(dir, r)); err != nil {
-			return nil, fmt.Errorf("take up marks: %w", err)
-		}
+// reopenSpill takes up a set whose runs are durable. It reads them: they may have
+// changed since, or be of another prune where the store is a copy.
+func reopenSpill(fsys vfs.FS, dir string, runs []marksRun, next int) (*spill, error) {
+	s := &spill{fs: fsys, dir: dir, most: spillNumbers, runs: runs, next: next}
+	m, err := s.open(runs)
+	if err != nil {
+		return nil, fmt.Errorf("take up marks: %w", err)
 	}
-	return &spill{fs: fsys, dir: dir, most: spillNumbers, runs: runs, next: next}, nil
+	defer m.close()
+	if err := m.toEnd(); err != nil {
+		return nil, fmt.Errorf("take up marks: %w", err)
+	}
+	return s, nil
 }
 
 func (s *spill) add(n uint64) error {
@@ -124,7 +142,7 @@ func (s *spill) merge() error {
 		return err
 	}
 	for _, r := range old {
-		if err := s.fs.Remove(s.fs.PathJoin(s.dir, r)); err != nil {
+		if err := s.fs.Remove(s.fs.PathJoin(s.dir, r.Name)); err != nil {
 			return fmt.Errorf("remove marks: %w", err)
 		}
 	}
@@ -141,8 +159,10 @@ func (s *spill) write(fill func(put func(uint64) error) error) error {
 	}
 	w := bufio.NewWriterSize(f, runBuffer)
 	var b [8]byte
+	sum := uint64(0)
 	err = fill(func(n uint64) error {
 		binary.BigEndian.PutUint64(b[:], n)
+		sum = crc64.Update(sum, marksTable, b[:])
 		_, err := w.Write(b[:])
 		return err
 	})
@@ -153,7 +173,7 @@ func (s *spill) write(fill func(put func(uint64) error) error) error {
 	if err != nil {
 		return fmt.Errorf("write marks: %w", err)
 	}
-	s.runs = append(s.runs, name)
+	s.runs = append(s.runs, marksRun{name, sum})
 	return nil
 }
 
@@ -169,15 +189,15 @@ func (s *spill) sorted() (*merged, error) {
 	return s.open(s.runs)
 }
 
-func (s *spill) open(runs []string) (*merged, error) {
+func (s *spill) open(runs []marksRun) (*merged, error) {
 	m := &merged{}
-	for _, name := range runs {
-		f, err := s.fs.Open(s.fs.PathJoin(s.dir, name), vfs.SequentialReadsOption)
+	for _, of := range runs {
+		f, err := s.fs.Open(s.fs.PathJoin(s.dir, of.Name), vfs.SequentialReadsOption)
 		if err != nil {
 			m.close()
 			return nil, fmt.Errorf("read marks: %w", err)
 		}
-		r := &run{f: f, r: bufio.NewReaderSize(f, runBuffer)}
+		r := &run{f: f, r: bufio.NewReaderSize(f, runBuffer), want: of.Sum}
 		m.all = append(m.all, r)
 		if ok, err := r.step(); err != nil {
 			m.close()
@@ -187,7 +207,11 @@ func (s *spill) open(runs []string) (*merged, error) {
 		}
 	}
 	heap.Init(&m.live)
-	return m, m.step()
+	if err := m.step(); err != nil {
+		m.close()
+		return nil, err
+	}
+	return m, nil
 }
 
 // merged is several runs in one order. While ok, n is the number at hand.
@@ -230,6 +254,17 @@ func (m *merged) has(n uint64) (bool, error) {
 	return m.ok && m.n == n, nil
 }
 
+// toEnd reads what is left: only then the runs are known to be as they were
+// written.
+func (m *merged) toEnd() error {
+	for m.ok {
+		if err := m.step(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (m *merged) close() {
 	for _, r := range m.all {
 		r.f.Close()
@@ -242,19 +277,24 @@ type run struct {
 	f vfs.File
 	r *bufio.Reader
 	n uint64
+
+	sum, want uint64
 }
 
 func (r *run) step() (bool, error) {
 	var b [8]byte
 	switch _, err := io.ReadFull(r.r, b[:]); {
-	case err == io.EOF:
+	case err == io.EOF && r.sum == r.want:
 		return false, nil
+	case err == io.EOF:
+		return false, fmt.Errorf("read marks: %w", errMarks)
 	case err != nil:
 		return false, fmt.Errorf("read marks: %w", err)
 	}
+	r.sum = crc64.Update(r.sum, marksTable, b[:])
 	n := binary.BigEndian.Uint64(b[:])
 	if n < r.n {
-		return false, fmt.Errorf("read marks: %w: a run is not in order", fs.ErrInvalid)
+		return false, fmt.Errorf("read marks: %w", errMarks)
 	}
 	r.n = n
 	return true, nil
