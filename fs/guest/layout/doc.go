@@ -39,8 +39,9 @@
 //
 // # Bounds
 //
-// Guests are hostile. A reader may read a quarter of its volume and 64 MiB, is
-// ended after a time, and may panic: all of that makes a notice, and the volume
+// Guests are hostile. A reader may read a quarter of its volume and 64 MiB, and
+// all of them as much as the disks have and 1 GiB; it is ended after a time, all
+// of them after ten times that, and may panic: all of that makes a notice, and the volume
 // is cut on the grid and captured whole. Cuts and out are bits, one each for a
 // block of 4096 bytes (512 where a volume needs it), in pages of 64 KiB that
 // exist where there is something to say; above MaxMemory they go to a temporary

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"holdfast/fs/guest/guesttest"
 	"holdfast/fs/guest/volume"
@@ -169,6 +170,32 @@ func TestGPT(t *testing.T) {
 		out := scanOne(t, bytes.NewReader(b), all).Out(nil, "a", 0, int64(len(b)))
 		if (len(out) > 0) != c.alone {
 			t.Errorf("%+v: %d ranges are out", c, len(out))
+		}
+	}
+}
+
+// TestAllTogether: volumes over each other don't read more than their disks, and
+// those beyond keep what they have.
+func TestAllTogether(t *testing.T) {
+	v := guesttest.OpenFile(t, disk(t, images[0].mkfs, 0))
+	for _, much := range []bool{false, true} {
+		s := &scan{Layout: &Layout{names: []string{"a"}, pages: newPages(1<<20, "")}, options: all, meter: new(meter), disks: []volume.Disk{{Name: "a", Volume: v}}}
+		s.options.Patience, s.options.grace = time.Hour, time.Hour
+		if much {
+			s.meter.read.Store(1<<30 + v.Size())
+		}
+		s.disks[0].Volume = metered{v, s.meter}
+		s.meter.allow(1 << 30)
+		found, err := volume.Find(t.Context(), s.disks)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.until = time.Now().Add(s.total(s.options.Patience))
+		if err := s.look(t.Context(), found.Volumes[0]); err != nil {
+			t.Fatal(err)
+		}
+		if out := s.Out(nil, "a", 0, v.Size()); (len(out) == 0) != much {
+			t.Errorf("%d ranges are out, too much was read: %v", len(out), much)
 		}
 	}
 }

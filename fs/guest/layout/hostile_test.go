@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"testing"
+	"time"
 
 	"holdfast/fs/guest"
 	"holdfast/fs/guest/ext4"
@@ -183,6 +184,7 @@ func TestSnapshots(t *testing.T) {
 	l := &Layout{names: []string{"a"}, pages: newPages(1<<20, "")}
 	s := &scan{Layout: l, options: all, meter: new(meter)}
 	s.options.Patience, s.options.grace = 1<<40, 1<<40
+	s.until = time.Now().Add(1 << 40)
 	vol := &volume.Volume{Description: volume.Description{Name: "vg0-thin", Type: "ext4", State: volume.OK, Disks: []string{"a"}}, Device: thin}
 	if !readers.Knows(vol.Type) {
 		t.Fatal("no reader")

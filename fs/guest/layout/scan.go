@@ -24,6 +24,7 @@ type scan struct {
 	options Options
 	disks   []volume.Disk
 	meter   *meter
+	until   time.Time // for all volumes together: they may be many, over each other
 }
 
 // run finds the volumes and scans each.
@@ -46,6 +47,7 @@ func (s *scan) run(ctx context.Context) error {
 			s.asleep(first, "volume "+v.Name)
 		}
 	}
+	s.until = time.Now().Add(s.total(s.options.Patience))
 	s.refineFor(ctx, found.Volumes)
 	for _, v := range found.Volumes {
 		if s.meter.closed.Load() || s.Err() != nil {
@@ -121,7 +123,16 @@ func (s *scan) refine(r volume.Run) {
 
 // patience is how long a volume may take.
 func (s *scan) patience(v *volume.Volume) time.Duration {
-	return s.options.Patience + time.Duration(v.Device.Size()>>30)*time.Second
+	return min(s.options.Patience+time.Duration(v.Device.Size()>>30)*time.Second, time.Until(s.until))
+}
+
+// total is how long all volumes may take together.
+func (s *scan) total(patience time.Duration) time.Duration {
+	total := 10 * patience
+	for _, d := range s.disks {
+		total += time.Duration(d.Size()>>30) * time.Second
+	}
+	return total
 }
 
 // look scans one volume. The error is that of ctx.
@@ -131,7 +142,7 @@ func (s *scan) look(ctx context.Context, v *volume.Volume) error {
 	}
 	disk := v.Disks()[0]
 	r := &recorder{scan: s, v: v}
-	s.meter.allow(v.Device.Size()/4 + 64<<20)
+	s.meter.allow(min(v.Device.Size()/4+64<<20, s.mayRead()))
 	doubt, err := guard(ctx, s, s.patience(v), r.record)
 	r.end(err)
 	if r.sleeps() {
@@ -150,6 +161,16 @@ func (s *scan) look(ctx context.Context, v *volume.Volume) error {
 		s.notice(disk, "volume %s (%s) is captured with its free space: %v", v.Name, what, firstLine(doubt))
 	}
 	return nil
+}
+
+// mayRead is what may still be read: together as much as the disks have, and
+// 1 GiB.
+func (s *scan) mayRead() int64 {
+	left := int64(1)<<30 - s.meter.read.Load()
+	for _, d := range s.disks {
+		left += d.Size()
+	}
+	return left
 }
 
 // firstLine leaves out the stack of a panic.
