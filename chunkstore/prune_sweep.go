@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -22,7 +23,8 @@ func (p *pruner) sweep(ctx context.Context) error {
 		return err
 	}
 	groups, left := p.rules().plan(all)
-	p.left = left > 0
+	// A pack that is left to a scrub may hold a second record of a dropped root.
+	p.left = left > 0 || slices.ContainsFunc(all, func(s *packShare) bool { return s.skip && s.stale() })
 	for _, g := range groups {
 		p.opts.Progress.Total.Add(g.live())
 	}

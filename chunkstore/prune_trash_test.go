@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"holdfast/chunkstore/pack"
 )
 
 // copyPacks copies every pack below one directory of the store to another's place
@@ -92,4 +94,63 @@ func pruneAndOpen(t *testing.T, fsys vfs.FS, s *Store, w *world, grace time.Dura
 	if err := fsys.RemoveAll("/store/trash"); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// TestDroppedRootInADamagedPackIsNotForgotten: a pack that is left to a scrub may
+// hold a second record of a root that was dropped. Until it is gone, the root is
+// kept in mind: an index made anew would show it again.
+func TestDroppedRootInADamagedPackIsNotForgotten(t *testing.T) {
+	fsys := vfs.NewMem()
+	s := newStore(t, fsys, 0)
+	hurtStores.Store(fsys, true)
+	w := newTestWorld()
+	for i, name := range []string{"a", "b", "c", "d", "e", "f"} {
+		w.mustWrite(t, s, name, 20*i)
+	}
+	mustPrune(t, s, PruneOptions{}) // merges the packs: the roots lie in one
+	at := rootPlace(t, s, "a")
+	if b := rootPlace(t, s, "b"); b.pack != at.pack {
+		t.Fatalf("roots in packs %x and %x", at.pack, b.pack)
+	}
+	id := rootID(t, s, "a")
+	if err := s.noteDamage(damageAt(pack.Corrupt, id, at, nil).(*pack.Damage)); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := s.RescueRoots(t.Context(), false); n != 1 || err != nil {
+		t.Fatal(n, err)
+	}
+	if rootPlace(t, s, "a") == at {
+		t.Fatal("the root was not stored anew")
+	}
+	if err := s.setProof(at.pack, PackProof{When: time.Now(), Result: PackDamaged}); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		mustPrune(t, s, PruneOptions{Doomed: doom("a")})
+		if is, err := s.isDropped("a"); !is || err != nil {
+			t.Fatal("the root is forgotten while its record lies in a pack", err)
+		}
+	}
+}
+
+func rootID(t *testing.T, s *Store, name string) ID {
+	t.Helper()
+	body, err := s.Root(t.Context(), name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	plain, err := encodeRoot(name, body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s.codec.ID(plain)
+}
+
+func rootPlace(t *testing.T, s *Store, name string) place {
+	t.Helper()
+	at, ok, err := s.lookup(rootID(t, s, name))
+	if err != nil || !ok {
+		t.Fatal("no record of the root", err)
+	}
+	return at
 }
