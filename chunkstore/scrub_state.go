@@ -78,8 +78,17 @@ func (s *Store) proof(n uint64) (PackProof, error) {
 	return PackProof{When: time.Unix(int64(binary.LittleEndian.Uint64(v)), 0).UTC(), Deep: v[8] == 2, Result: PackResult(v[9])}, nil
 }
 
+// proofPause is how much of a scrub's work a kill may undo. The index keeps what
+// is not synced in this process: without a sync a kill undid all of it.
+const proofPause = time.Second
+
 func (s *Store) setProof(n uint64, p PackProof) error {
-	if err := s.index.Set(proofKey(n), p.append(nil), pebble.NoSync); err != nil {
+	how := pebble.NoSync
+	last, now := s.proofsSynced.Load(), time.Now()
+	if (last == nil || now.Sub(*last) >= proofPause) && s.proofsSynced.CompareAndSwap(last, &now) {
+		how = pebble.Sync
+	}
+	if err := s.index.Set(proofKey(n), p.append(nil), how); err != nil {
 		return fmt.Errorf("remember proof of pack %016x: %w", n, err)
 	}
 	return nil

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -62,6 +63,8 @@ type Store struct {
 
 	pruning pruning
 	using   packUsers
+
+	proofsSynced atomic.Pointer[time.Time] // when a proof was last made durable; nil: not yet
 
 	// rootMu is held for reading while a root becomes visible, and for
 	// writing while roots are dropped: nothing slips between the decision to
