@@ -203,6 +203,9 @@ func (p *pruner) run(ctx context.Context) (err error) {
 	if p.state, err = p.pruneState(); err != nil {
 		return err
 	}
+	if err := p.allKnown(); err != nil {
+		return err
+	}
 	if p.opts.DryRun {
 		return p.dryRun(ctx)
 	}
@@ -229,6 +232,28 @@ func (p *pruner) run(ctx context.Context) (err error) {
 	}
 	p.report.Complete = true
 	return p.emptyTrash(ctx, p.opts.Grace, p.report)
+}
+
+// allKnown refuses to prune while there is a pack of this store that neither the
+// index knows nor anybody can read: the versions in it lead to chunks that would
+// be taken for dead.
+func (p *pruner) allKnown() error {
+	for _, n := range p.adopted.Broken {
+		if known, err := p.knows(n); err != nil {
+			return err
+		} else if known || !p.isThere(n) {
+			continue
+		}
+		found := p.inspect(n)
+		if foreign := found.header.Store != [16]byte{} && found.header.Store != p.cfg.storeID(); foreign {
+			continue
+		}
+		if found.err == nil {
+			return fmt.Errorf("pack %s can be read again and is not in the index yet: run holdfast scrub --repair first, then prune", packName(n))
+		}
+		return fmt.Errorf("pack %s can't be read, and may hold versions that need what would be freed: run holdfast scrub --repair, or move the file out of the store if it is none of its packs: %w", packName(n), found.err)
+	}
+	return nil
 }
 
 // takeUp reports whether there is a prune to go on with. One whose marks are gone
