@@ -110,7 +110,7 @@ func squashfs(p *peek) (Format, bool) {
 		return Format{}, false
 	}
 	size := product(le.Uint64(b[40:]), 1)
-	return Format{Type: "squashfs", Size: size, Used: size}, true
+	return Format{Type: "squashfs", Size: size, Used: size, Refused: namedOnly}, true
 }
 
 // erofs (fs/erofs/erofs_fs.h).
@@ -120,7 +120,7 @@ func erofs(p *peek) (Format, bool) {
 		return Format{}, false
 	}
 	size := product(uint64(le.Uint32(b[36:])), 1<<b[12])
-	return Format{Type: "erofs", UUID: uuid(b[48:64]), Label: text(b[64:80]), Size: size, Used: size}, true
+	return Format{Type: "erofs", UUID: uuid(b[48:64]), Label: text(b[64:80]), Size: size, Used: size, Refused: namedOnly}, true
 }
 
 // reiserfs 3 (fs/reiserfs/reiserfs.h).

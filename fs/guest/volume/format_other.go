@@ -162,7 +162,7 @@ func iso9660(p *peek) (Format, bool) {
 		return Format{}, false
 	}
 	size := product(uint64(le.Uint32(b[80:])), uint64(le.Uint16(b[128:])))
-	f := Format{Type: "iso9660", Label: strings.TrimRight(string(b[40:72]), " \x00"), Size: size, Used: size}
+	f := Format{Type: "iso9660", Label: strings.TrimRight(string(b[40:72]), " \x00"), Size: size, Used: size, Refused: namedOnly}
 	for _, t := range [][]byte{b[830:846], b[813:829]} {
 		if strings.Trim(string(t), "0123456789") == "" && strings.Trim(string(t), "0") != "" {
 			f.UUID = fmt.Sprintf("%s-%s-%s-%s-%s-%s-%s", t[:4], t[4:6], t[6:8], t[8:10], t[10:12], t[12:14], t[14:16])

@@ -17,8 +17,8 @@ import (
 // that is the work of the format's reader.
 type Format struct {
 	// Type is "" for nothing known, else one of: ext2 ext3 ext4 xfs btrfs
-	// ntfs fat12 fat16 fat32 exfat iso9660 udf squashfs erofs swap; and of
-	// what is named only: jbd f2fs reiserfs jfs nilfs2 gfs2 bcachefs refs
+	// ntfs fat12 fat16 fat32 exfat swap; and of what is named only: iso9660
+	// udf squashfs erofs jbd f2fs reiserfs jfs nilfs2 gfs2 bcachefs refs
 	// apfs hfs hfsplus zfs ufs1 ufs2 vmfs luks1 luks2 bitlocker bcache drbd
 	// hibernation isw-raid ddf-raid.
 	Type    string
