@@ -28,7 +28,13 @@ type Problem struct {
 }
 
 func (p Problem) String() string {
-	return fmt.Sprintf("%s %s%s%s: %s", p.Kind, p.Pack, p.Root, p.Chunk, p.Text)
+	text := p.Kind
+	for _, where := range []string{p.Pack, p.Root, p.Chunk} {
+		if where != "" {
+			text += " " + where
+		}
+	}
+	return text + ": " + p.Text
 }
 
 // CheckReport is what a check found.
