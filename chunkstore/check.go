@@ -166,8 +166,8 @@ func (c *checker) packAgrees(ctx context.Context, n uint64, info packInfo, lead 
 		return err // repaired meanwhile
 	}
 	c.Packs++
-	if c.isGone(n) {
-		return nil // known damage
+	if c.isGone(n) && lead == 0 {
+		return nil // nothing in it is missed
 	}
 	f, err := c.media.Open(packName(n))
 	if err != nil {

@@ -143,6 +143,7 @@ func TestDamageIsNamedAndNeverServed(t *testing.T) {
 
 func TestDeletedPackIsMissing(t *testing.T) {
 	fsys, want := storeToHurt(t, CreateOptions{})
+	hurtStores.Store(fsys, true)
 	subs, _ := fsys.List("/store/packs")
 	for _, sub := range subs {
 		if len(sub) == 2 {

@@ -74,6 +74,7 @@ func scripts(dir string, seen *statuses) testscript.Params {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"mkdisk": makeDisk, "poke": poke, "rot": rot, "rotbit": rotBit, "waitfor": waitFor, "waitstate": waitState, "waitout": waitOut, "bootsector": bootSector,
+			"index": hurtIndex, "losepack": losePack,
 			"exits": func(ts *testscript.TestScript, _ bool, args []string) {
 				want, err := strconv.Atoi(args[0])
 				ts.Check(err)
