@@ -37,7 +37,7 @@ func TestKillReplicate(t *testing.T) {
 	for i := range 2 {
 		scribble(t, disk, r)
 		want[id(i)] = sum(t, disk)
-		p.must("capture", "--vm", "web", "--at", at(i), "vda="+disk)
+		p.must("capture", "--keep-free", "--keep-swap", "--vm", "web", "--at", at(i), "vda="+disk)
 	}
 	second := &program{t, p.bin, filepath.Join(t.TempDir(), "second")}
 	p.must("replica", "add", second.store)
@@ -77,7 +77,7 @@ func TestKillRepair(t *testing.T) {
 	p := newStore(t)
 	disk := vm.Small(t)
 	r := rand.New(rand.NewPCG(*killSeed, 12))
-	p.must("capture", "--vm", "web", "--at", at(0), "vda="+disk)
+	p.must("capture", "--keep-free", "--keep-swap", "--vm", "web", "--at", at(0), "vda="+disk)
 	want := sum(t, disk)
 	second := &program{t, p.bin, filepath.Join(t.TempDir(), "second")}
 	p.must("replica", "add", second.store)
