@@ -124,9 +124,10 @@ func (s *Store) readPlace(id ID, at place, buf []byte) ([]byte, error) {
 		return buf, nil
 	case errors.Is(err, io.EOF):
 		return nil, damageAt(pack.Missing, id, at, fmt.Errorf("the pack ends at byte %d", int64(at.offset)+int64(got)))
-	default:
-		return nil, damageAt(pack.Unreadable, id, at, err)
+	case err == nil:
+		err = fmt.Errorf("only %d of %d bytes came, without an error", got, n)
 	}
+	return nil, damageAt(pack.Unreadable, id, at, err)
 }
 
 // damageAt makes the error of a chunk that did not come back.

@@ -61,7 +61,9 @@ func (p *packProver) stray(id ID, at place) error {
 		if _, err = p.codec.Decode(nil, b, id); err == nil {
 			return nil // there after all; the footer's fault is told already
 		}
-	case err == nil || errors.Is(err, io.EOF):
+	case err == nil:
+		kind, err = pack.Unreadable, fmt.Errorf("only %d of %d bytes came, without an error", got, len(b))
+	case errors.Is(err, io.EOF):
 		kind, err = pack.Missing, fmt.Errorf("the pack ends at byte %d", p.Size)
 	default:
 		kind = pack.Unreadable

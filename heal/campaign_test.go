@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -29,6 +30,9 @@ var (
 type injury struct {
 	name string
 	do   func(t testing.TB, w *world, fsys vfs.FS, r *rand.Rand) (what string, promised bool)
+	// fault, of injuries of the medium, works an open store while it fails;
+	// hurt says that the store is hurt as well.
+	fault func(t testing.TB, w *world, s *chunkstore.Store, f *faulty, hurt bool, where string)
 }
 
 // pick returns one pack's path and a copy of its bytes.
@@ -77,17 +81,17 @@ func flipAt(where func(r *rand.Rand, size int) int) func(testing.TB, *world, vfs
 }
 
 var campaign = []injury{
-	{"flipped bit", flipAt(func(r *rand.Rand, size int) int { return r.IntN(size) })},
-	{"flipped bit in the header", flipAt(func(r *rand.Rand, _ int) int { return r.IntN(pack.HeaderLen) })},
-	{"flipped bit in the trailer", flipAt(func(r *rand.Rand, size int) int { return size - 1 - r.IntN(pack.TrailerLen) })},
-	{"flipped bit in the tail", flipAt(func(r *rand.Rand, size int) int { return size - 1 - r.IntN(size/10) })},
-	{"zeroed run", run(func(_ *rand.Rand, b []byte) { clear(b) })},
-	{"random run", run(func(r *rand.Rand, b []byte) {
+	{name: "flipped bit", do: flipAt(func(r *rand.Rand, size int) int { return r.IntN(size) })},
+	{name: "flipped bit in the header", do: flipAt(func(r *rand.Rand, _ int) int { return r.IntN(pack.HeaderLen) })},
+	{name: "flipped bit in the trailer", do: flipAt(func(r *rand.Rand, size int) int { return size - 1 - r.IntN(pack.TrailerLen) })},
+	{name: "flipped bit in the tail", do: flipAt(func(r *rand.Rand, size int) int { return size - 1 - r.IntN(size/10) })},
+	{name: "zeroed run", do: run(func(_ *rand.Rand, b []byte) { clear(b) })},
+	{name: "random run", do: run(func(r *rand.Rand, b []byte) {
 		for i := range b {
 			b[i] = byte(r.Uint32())
 		}
 	})},
-	{"truncated pack", func(t testing.TB, w *world, fsys vfs.FS, r *rand.Rand) (string, bool) {
+	{name: "truncated pack", do: func(t testing.TB, w *world, fsys vfs.FS, r *rand.Rand) (string, bool) {
 		path, b := pick(w, r)
 		n := r.IntN(len(b))
 		if r.IntN(4) == 0 {
@@ -96,19 +100,19 @@ var campaign = []injury{
 		writeFile(t, fsys, path, b[:n])
 		return fmt.Sprintf("%s: cut to %d of %d", path, n, len(b)), false
 	}},
-	{"longer pack", func(t testing.TB, w *world, fsys vfs.FS, r *rand.Rand) (string, bool) {
+	{name: "longer pack", do: func(t testing.TB, w *world, fsys vfs.FS, r *rand.Rand) (string, bool) {
 		path, b := pick(w, r)
 		writeFile(t, fsys, path, append(b, make([]byte, 1+r.IntN(9000))...))
 		return path, true
 	}},
-	{"deleted pack", func(t testing.TB, w *world, fsys vfs.FS, r *rand.Rand) (string, bool) {
+	{name: "deleted pack", do: func(t testing.TB, w *world, fsys vfs.FS, r *rand.Rand) (string, bool) {
 		path, _ := pick(w, r)
 		if err := fsys.Remove(path); err != nil {
 			t.Fatal(err)
 		}
 		return path, false
 	}},
-	{"swapped records", func(t testing.TB, w *world, fsys vfs.FS, r *rand.Rand) (string, bool) {
+	{name: "swapped records", do: func(t testing.TB, w *world, fsys vfs.FS, r *rand.Rand) (string, bool) {
 		path, b := pick(w, r)
 		_, entries, err := pack.ReadFooter(newMemDisk(b), int64(len(b)))
 		if err != nil {
@@ -123,13 +127,13 @@ var campaign = []injury{
 		writeFile(t, fsys, path, b)
 		return fmt.Sprintf("%s: %d and %d, %d bytes", path, x.Offset, y.Offset, n), x.ID == y.ID
 	}},
-	{"pack under another's name", func(t testing.TB, w *world, fsys vfs.FS, r *rand.Rand) (string, bool) {
+	{name: "pack under another's name", do: func(t testing.TB, w *world, fsys vfs.FS, r *rand.Rand) (string, bool) {
 		from, b := pick(w, r)
 		to, _ := pick(w, r)
 		writeFile(t, fsys, to, b)
 		return from + " as " + to, from == to
 	}},
-	{"duplicated pack", func(t testing.TB, w *world, fsys vfs.FS, r *rand.Rand) (string, bool) {
+	{name: "duplicated pack", do: func(t testing.TB, w *world, fsys vfs.FS, r *rand.Rand) (string, bool) {
 		from, b := pick(w, r)
 		name := fmt.Sprintf("%016x.pack", r.Uint64())
 		if err := fsys.MkdirAll("/store/packs/"+name[:2], 0o755); err != nil {
@@ -138,15 +142,15 @@ var campaign = []injury{
 		writeFile(t, fsys, "/store/packs/"+name[:2]+"/"+name, b)
 		return from + " also as " + name, true
 	}},
-	{"lost index entries", func(t testing.TB, _ *world, fsys vfs.FS, r *rand.Rand) (string, bool) {
+	{name: "lost index entries", do: func(t testing.TB, _ *world, fsys vfs.FS, r *rand.Rand) (string, bool) {
 		n := hurtIndex(t, fsys, r, "cr", func(b *pebble.Batch, k, _ []byte) error { return b.Delete(k, nil) })
 		return fmt.Sprint(n, " entries"), true
 	}},
-	{"lost pack entries", func(t testing.TB, _ *world, fsys vfs.FS, r *rand.Rand) (string, bool) {
+	{name: "lost pack entries", do: func(t testing.TB, _ *world, fsys vfs.FS, r *rand.Rand) (string, bool) {
 		n := hurtIndex(t, fsys, r, "p", func(b *pebble.Batch, k, _ []byte) error { return b.Delete(k, nil) })
 		return fmt.Sprint(n, " entries"), true
 	}},
-	{"wrong index entries", func(t testing.TB, _ *world, fsys vfs.FS, r *rand.Rand) (string, bool) {
+	{name: "wrong index entries", do: func(t testing.TB, _ *world, fsys vfs.FS, r *rand.Rand) (string, bool) {
 		n := hurtIndex(t, fsys, r, "c", func(b *pebble.Batch, k, v []byte) error {
 			v = append([]byte(nil), v...)
 			if r.IntN(2) == 0 {
@@ -158,7 +162,7 @@ var campaign = []injury{
 		})
 		return fmt.Sprint(n, " entries"), true
 	}},
-	{"lost index", func(t testing.TB, _ *world, fsys vfs.FS, _ *rand.Rand) (string, bool) {
+	{name: "lost index", do: func(t testing.TB, _ *world, fsys vfs.FS, _ *rand.Rand) (string, bool) {
 		if err := fsys.RemoveAll("/store/index"); err != nil {
 			t.Fatal(err)
 		}
@@ -216,8 +220,8 @@ func TestDamageCampaign(t *testing.T) {
 	newWorld(t).campaign(t, *injuries)
 }
 
-// TestDamageCampaignOnRealDisks is the same over the disk of a real VM in three
-// versions, with a replica and without one.
+// TestDamageCampaignOnRealDisks is the same over the disks of a real VM in three
+// versions and of its clone.
 func TestDamageCampaignOnRealDisks(t *testing.T) {
 	t.Logf("seed %d (-heal-seed), %d injuries from %d (-real-injuries, -real-from)", *seed, *realInjuries, *realFrom)
 	newDiskWorld(t).campaign(t, *realInjuries)
@@ -229,31 +233,60 @@ func (w *world) campaign(t *testing.T, n int) {
 	w.put(t, donor)
 	w.replica = openWorld(t, donor)
 	defer w.replica.Close()
-	promisedN, lostN, healedN := 0, 0, 0
+	kinds := slices.Concat(campaign, faults)
+	tally := make([]struct{ promised, healed, named int }, len(kinds))
+	promised, named := 0, 0
 	for i := *realFrom; i < *realFrom+n; i++ {
-		r := rand.New(rand.NewPCG(*seed, uint64(i)))
-		in := campaign[i%len(campaign)]
-		fsys := vfs.NewMem()
-		w.put(t, fsys)
-		what, promised := in.do(t, w, fsys, r)
-		where := fmt.Sprintf("injury %d, %s (%s)", i, in.name, what)
-		lost := w.suffer(t, fsys, r, promised, where)
-		switch {
-		case promised:
-			promisedN++
+		k := i % len(kinds)
+		switch lost, within := w.injure(t, kinds[k], i); {
+		case within:
+			tally[k].promised++
+			promised++
 		case lost:
-			lostN++
+			tally[k].named++
+			named++
 		default:
-			healedN++
+			tally[k].healed++
 		}
 	}
-	t.Logf("%d within the promise and healed, %d beyond it and healed all the same, %d named and healed by a replica or captures", promisedN, healedN, lostN)
-	if n >= 2*len(campaign) && (promisedN == 0 || lostN == 0) {
+	for k, in := range kinds {
+		t.Logf("%-28s %4d within the promise and healed, %4d beyond it and healed all the same, %4d named and healed by a replica or captures", in.name, tally[k].promised, tally[k].healed, tally[k].named)
+	}
+	if n >= 2*len(kinds) && (promised == 0 || named == 0) {
 		t.Fatal("the campaign does not reach both sides of the promise")
 	}
 }
 
-// newDiskWorld makes a store with three versions of a real VM's small disk.
+// injure is one injury, from a whole store to a whole store.
+func (w *world) injure(t *testing.T, in injury, i int) (lost, promised bool) {
+	r := rand.New(rand.NewPCG(*seed, uint64(i)))
+	mem := vfs.NewMem()
+	w.put(t, mem)
+	what, promised, hurt := "nothing else", true, in
+	if in.fault != nil && r.IntN(2) == 0 {
+		hurt = campaign[r.IntN(len(campaign))]
+	}
+	if hurt.do != nil {
+		what, promised = hurt.do(t, w, mem, r)
+		what = hurt.name + " " + what
+	}
+	where := fmt.Sprintf("injury %d, %s (%s)", i, in.name, what)
+	f := newFaulty(mem, r)
+	s := openWorld(t, f)
+	if in.fault != nil {
+		in.fault(t, w, s, f, hurt.do != nil, where)
+		if r.IntN(2) == 0 {
+			if err := s.Close(); err != nil {
+				t.Fatalf("%s: %v", where, err)
+			}
+			s = openWorld(t, f)
+		}
+	}
+	return w.suffer(t, s, f, r, promised, where), promised
+}
+
+// newDiskWorld makes a store with the small disks of a real VM in three versions
+// and of a clone of it.
 func newDiskWorld(t testing.TB) *world {
 	t.Helper()
 	fsys := vfs.NewMem()
@@ -263,7 +296,7 @@ func newDiskWorld(t testing.TB) *world {
 	s := openWorld(t, fsys)
 	w := &world{}
 	raw := vm.Small(t)
-	for i := range 3 {
+	for i, name := range []string{"vm", "vm", "clone", "vm"} {
 		if i > 0 {
 			vm.Change(t, raw, int64(i))
 		}
@@ -271,7 +304,7 @@ func newDiskWorld(t testing.TB) *world {
 		if err != nil {
 			t.Fatal(err)
 		}
-		w.capture(t, s, "vm", i, b)
+		w.capture(t, s, name, i, b)
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
@@ -281,11 +314,10 @@ func newDiskWorld(t testing.TB) *world {
 	return w
 }
 
-// suffer opens a hurt store, checks it, repairs it and checks it again. It
+// suffer checks a hurt store, repairs it, checks it again and closes it. It
 // reports whether something was lost.
-func (w *world) suffer(t testing.TB, fsys vfs.FS, r *rand.Rand, promised bool, where string) bool {
+func (w *world) suffer(t testing.TB, s *chunkstore.Store, fsys vfs.FS, r *rand.Rand, promised bool, where string) bool {
 	t.Helper()
-	s := openWorld(t, fsys)
 	defer func() { s.Close() }()
 	if r.IntN(2) == 0 { // reads meet the damage first
 		w.read(t, s, where+", before the scrub")

@@ -85,7 +85,10 @@ func readFull(r io.ReaderAt, b []byte, off, size int64) error {
 	if n == len(b) {
 		return nil
 	}
-	if err == nil || errors.Is(err, io.EOF) {
+	if err == nil { // a medium that breaks its word proves nothing of the bytes
+		return fmt.Errorf("read %d bytes at %d: only %d came, without an error", len(b), off, n)
+	}
+	if errors.Is(err, io.EOF) {
 		return io.ErrUnexpectedEOF
 	}
 	return err
