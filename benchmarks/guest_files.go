@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,14 +13,11 @@ import (
 	"holdfast/tests/vm"
 )
 
-// guestFiles are the roads through a guest's files: a tree of at least 20,000 of
-// them and a large one, on a disk made for it.
-var guestFiles = []struct {
-	name string
-	road func(*bench, context.Context) (*Road, error)
-}{
-	{"guest's files, tar of the tree, cold", (*bench).guestTree},
-	{"guest's files, one large, cold", (*bench).guestLarge},
+// guestRoads go through a guest's files: a tree of at least 20,000 of them and a
+// large one, on a disk made for it.
+var guestRoads = []entry{
+	{"guest's files, tar of the tree, cold", "files", false, (*bench).guestTree},
+	{"guest's files, one large, cold", "files", false, (*bench).guestLarge},
 }
 
 const (
@@ -39,7 +37,11 @@ func (b *bench) guestDisk(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	part := b.path("guest.part")
+	part, large := b.path("guest.part"), b.path("guest.large")
+	if err := dense(large, src.Path); err != nil {
+		return "", fmt.Errorf("make the large file: %w", err)
+	}
+	defer os.Remove(large)
 	defer os.Remove(part)
 	script := `set -e
 truncate -s ` + fmt.Sprint(guestBytes-guestStart) + ` "$2"; mkfs.ext4 -q -F "$2"
@@ -55,54 +57,56 @@ truncate -s ` + fmt.Sprint(guestBytes) + ` "$4.new"
 echo "start=2048, type=83" | sfdisk -q --no-reread --no-tell-kernel "$4.new"
 dd if="$2" of="$4.new" bs=1M seek=1 conv=sparse,notrunc status=none
 mv "$4.new" "$4"`
-	_, err = command(ctx, 0, nil, "bash", "-c", script, "bash", src.Path, part, b.path("guest.mnt"), disk, b.image)
+	_, err = command(ctx, 0, nil, "bash", "-c", script, "bash", src.Path, part, b.path("guest.mnt"), disk, large)
 	return disk, err
 }
 
-// mountedGuest mounts the disk by the kernel, and the store that captured it.
-func (b *bench) mountedGuest(ctx context.Context) (kernel, files, raw string, pid int, err error) {
+// guestStore is a store with the disk.
+func (b *bench) guestStore(ctx context.Context) (string, error) {
 	disk, err := b.guestDisk(ctx)
 	if err != nil {
-		return "", "", "", 0, err
+		return "", err
 	}
-	store := b.path("guest.store")
-	if _, err := os.Stat(store); err != nil {
-		if _, err := b.freshStore(ctx, "guest.store"); err != nil {
-			return "", "", "", 0, err
-		}
-		if _, err := b.holdfast(ctx, store, "capture", "--vm", "guest", "vda="+disk); err != nil {
-			return "", "", "", 0, err
-		}
+	d, err := newDisk("guest", "trees and a large file, on ext4", disk)
+	if err != nil {
+		return "", err
+	}
+	return b.captured(ctx, b.use(d))
+}
+
+// mountedGuest mounts the disk by the kernel, and the store that captured it.
+func (b *bench) mountedGuest(ctx context.Context) (kernel, files, raw string, err error) {
+	store, err := b.guestStore(ctx)
+	if err != nil {
+		return "", "", "", err
 	}
 	kernel = b.path("guest.kernel")
 	if err := os.MkdirAll(kernel, 0o755); err != nil {
-		return "", "", "", 0, err
+		return "", "", "", err
 	}
-	if _, err := command(ctx, 0, nil, "mount", "-o", fmt.Sprintf("loop,ro,offset=%d", guestStart), disk, kernel); err != nil {
-		return "", "", "", 0, err
+	if _, err := command(ctx, 0, nil, "mount", "-o", fmt.Sprintf("loop,ro,offset=%d", guestStart), b.path("guest.raw"), kernel); err != nil {
+		return "", "", "", err
 	}
 	b.closers = append(b.closers, func() error { return exec.Command("umount", kernel).Run() })
-	mnt := b.path("guest.holdfast")
-	raw = filepath.Join(mnt, "guest/latest/vda.raw")
-	m, err := serve(ctx, []string{"HOLDFAST_STORE=" + store}, mnt, raw, b.binary, "mount", mnt)
+	raw, m, err := b.mountOf(store, disk{name: "guest"}, "vda.raw")(ctx)
 	if err != nil {
-		return "", "", "", 0, err
+		return "", "", "", err
 	}
 	b.closers = append(b.closers, m.stop)
-	return kernel, filepath.Join(mnt, "guest/latest/files/vda/p1"), raw, m.cmd.Process.Pid, nil
+	return kernel, filepath.Join(filepath.Dir(raw), "files/vda/p1"), raw, nil
 }
 
 // remounted gives every round a mount whose own cache is cold, too.
 func (b *bench) remounted(ctx context.Context, _ int) error {
 	b.unmountAll()
-	_, _, _, _, err := b.mountedGuest(ctx)
+	_, _, _, err := b.mountedGuest(ctx)
 	return err
 }
 
 // guestTree is tar of the tree, by the kernel's own driver on the raw disk and
 // through the mount.
 func (b *bench) guestTree(ctx context.Context) (*Road, error) {
-	kernel, files, _, _, err := b.mountedGuest(ctx)
+	kernel, files, _, err := b.mountedGuest(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -116,15 +120,15 @@ func (b *bench) guestTree(ctx context.Context) (*Road, error) {
 			return command(ctx, total, nil, "sh", "-c", `tar -C "$1" -cf - tree | cat >/dev/null`, "sh", dir)
 		}
 	}
-	return &Road{unit: "MB/s", contestants: []contestant{
-		{"kernel's loop mount", b.remounted, tar(kernel)},
-		{"holdfast mount", b.remounted, tar(files)},
+	return &Road{unit: rateUnit, about: "tar of 20,000 files, their data bytes", contestants: []contestant{
+		{name: "kernel's loop mount", prepare: b.remounted, run: tar(kernel)},
+		{name: "holdfast mount", prepare: b.remounted, run: tar(files)},
 	}}, nil
 }
 
 // guestLarge is a large file, as such and as the same bytes of the mounted image.
 func (b *bench) guestLarge(ctx context.Context) (*Road, error) {
-	kernel, files, raw, _, err := b.mountedGuest(ctx)
+	kernel, files, raw, err := b.mountedGuest(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -132,12 +136,36 @@ func (b *bench) guestLarge(ctx context.Context) (*Road, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Road{unit: "MB/s", contestants: []contestant{
-		{"the same of the mounted raw", b.remounted, func(ctx context.Context, _ int) (Sample, error) { return readPlaces(ctx, raw, extents) }},
-		{"holdfast mount", b.remounted, func(ctx context.Context, _ int) (Sample, error) {
+	return &Road{unit: rateUnit, about: "a large file in the guest", contestants: []contestant{
+		{name: "the same of the mounted raw", prepare: b.remounted, run: func(ctx context.Context, _ int) (Sample, error) { return readPlaces(ctx, raw, extents) }},
+		{name: "holdfast mount", prepare: b.remounted, run: func(ctx context.Context, _ int) (Sample, error) {
 			return readWhole(ctx, filepath.Join(files, "large"), 0)
 		}},
 	}}, nil
+}
+
+// dense copies the data extents of a sparse file, one behind the other.
+func dense(dst, src string) error {
+	extents, err := dataExtents(src)
+	if err != nil {
+		return err
+	}
+	in, err := os.Open(src)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := os.Create(dst)
+	if err != nil {
+		return err
+	}
+	defer out.Close()
+	for _, e := range extents {
+		if _, err := io.Copy(out, io.NewSectionReader(in, e[0], e[1])); err != nil {
+			return err
+		}
+	}
+	return out.Sync()
 }
 
 func guestTreeBytes(dir string) (total int64, err error) {

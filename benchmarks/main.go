@@ -1,19 +1,55 @@
 // Command benchmarks measures holdfast beside its bounds and its peers on this
-// machine, in one run, on the data of a real VM disk:
+// machine, in one run, on real VM disks:
 //
-//	make bench         five rounds, with restic and borg
+//	make bench         five rounds, with every peer that can be had
+//	make bench-quick   fewer rounds on small disks, without peers
 //	make bench-space   only what a fleet of disks takes, beside restic and borg
-//	make bench-quick   three rounds on less data, without peers
 //
-// Every road (first capture, second capture, sequential and random reads through
-// the mount, restore, a tree of 20,000 of a guest's files and a large one) is run by each contestant in turn, round after round, so
-// that what else the machine does hits all of them. Figures are medians of
-// rounds; a ratio is the median of the rounds' own ratios to the first
-// contestant, which is the raw file itself. The page cache is dropped before
-// each run. Absolute figures are no promise: machines differ.
+// # How it measures
 //
-// It prints a table, writes benchmarks/results/<date>-<commit>.json and appends
-// a row to benchmarks/DIARY.md (-diary=false leaves both out). It needs root.
+// A road is one comparison. Its contestants run in turn, round after round (A B
+// A B …), so that what else the machine does hits all of them. A figure is the
+// median of the rounds; a ratio of two contestants is the median of the rounds'
+// own ratios, with the lowest and the highest beside it. A road says whether it is
+// cold (the page cache is dropped before each run, and whoever serves a mount is
+// started anew for it) or warm (what is read was read just before). Each run gives
+// wall time, the CPU time of all who took part (reader, program, daemon), the
+// program's or the daemon's peak memory, and for small reads p50 and p99. A goal
+// says what a pair of contestants must reach; it is printed as met or missed, and
+// as not judged where a contestant can't be had. Absolute figures are no promise:
+// machines differ.
+//
+// The disks: "web" is a real Debian VM, sparse, with holes and free space, as a
+// hypervisor keeps it; "half" is 8 GiB (-half) of data that compresses to about a
+// half, made from a seed, without a filesystem; "boot" is the small Debian that
+// boots. The VM's disks are built once and cached in ~/.cache/holdfast-tests.
+//
+// # How to add a road
+//
+// Write its constructor in a file of its own and list it there:
+//
+//	var myRoads = []entry{{name: "deep scrub", group: "scrub", quick: true, make: (*bench).deepScrub}}
+//
+//	func (b *bench) deepScrub(ctx context.Context) (*Road, error) {
+//		store, err := b.captured(ctx, b.web) // a store with the disk in it, made once
+//		return &Road{unit: rateUnit, about: "web, cold", contestants: []contestant{
+//			{name: "cat the packs", run: …},
+//			{name: "holdfast", run: func(ctx context.Context, _ int) (Sample, error) { return b.holdfast(ctx, b.web.data, store, "scrub", "--deep") }},
+//		}, goals: []Goal{atLeast("holdfast", "cat the packs", byRate, 0.5)}}, err
+//	}
+//
+// and add myRoads to the table in table.go. A contestant's prepare and finish are
+// not measured; b.peers gives the programs that can be had. The first contestant is
+// what the table's ratios are held against: the bound, where there is one.
+//
+//	go run ./benchmarks -list
+//	go run ./benchmarks -road "deep scrub" -rounds 3 -diary=false
+//
+// # What it leaves
+//
+// A table on standard output; benchmarks/results/<date>-<commit>.json with every
+// sample, and charts of it as SVG beside it; a row in benchmarks/DIARY.md
+// (-diary=false leaves all of them out). It needs root.
 package main
 
 import (
@@ -26,48 +62,78 @@ import (
 	"syscall"
 )
 
+type options struct {
+	quick     bool
+	withPeers bool
+	rounds    int
+	binary    string
+	dir       string
+	only      string
+	list      bool
+	half      int64 // bytes of the half-compressible disk
+	space     bool
+	diary     bool
+}
+
 func main() {
-	var o options
-	flag.BoolVar(&o.quick, "quick", false, "fewer rounds, less data, no peers")
-	flag.IntVar(&o.rounds, "rounds", 0, "rounds of each comparison (default 5, quick 3)")
-	flag.StringVar(&o.binary, "holdfast", "bin/holdfast", "the program to measure")
-	flag.StringVar(&o.dir, "dir", "", "directory to work in (default a temporary one)")
-	flag.StringVar(&o.only, "road", "", "run only roads whose name contains this")
-	flag.BoolVar(&o.space, "space", false, "measure only what a fleet takes")
-	flag.BoolVar(&o.diary, "diary", true, "write the results file and the diary's row")
-	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, o); err != nil {
+	o, err := parseOptions()
+	if err == nil {
+		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+		defer stop()
+		err = run(ctx, o)
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "benchmarks:", err)
 		os.Exit(1)
 	}
 }
 
-type options struct {
-	quick  bool
-	rounds int
-	binary string
-	dir    string
-	only   string
-	space  bool
-	diary  bool
-}
-
-func run(ctx context.Context, o options) error {
-	if os.Geteuid() != 0 {
-		return fmt.Errorf("dropping the page cache and mounting need root")
-	}
+func parseOptions() (options, error) {
+	var o options
+	var half string
+	var without bool
+	flag.BoolVar(&o.quick, "quick", false, "fewer rounds, small disks, no peers")
+	flag.BoolVar(&o.withPeers, "peers", false, "with -quick: with the peers")
+	flag.BoolVar(&without, "no-peers", false, "without the peers")
+	flag.IntVar(&o.rounds, "rounds", 0, "rounds of each comparison (default 5, quick 3)")
+	flag.StringVar(&o.binary, "holdfast", "bin/holdfast", "the program to measure")
+	flag.StringVar(&o.dir, "dir", "", "directory to work in (default a temporary one)")
+	flag.StringVar(&o.only, "road", "", "run only roads whose name or group contains `SUBSTRING`")
+	flag.BoolVar(&o.list, "list", false, "only list the roads")
+	flag.StringVar(&half, "half", "", "`SIZE` of the half-compressible disk (default 8GiB, quick 256MiB)")
+	flag.BoolVar(&o.space, "space", false, "measure only what a fleet takes")
+	flag.BoolVar(&o.diary, "diary", true, "write the results file, the charts and the diary's row")
+	flag.Parse()
+	o.withPeers = (o.withPeers || !o.quick) && !without
 	if o.rounds == 0 {
 		o.rounds = 5
 		if o.quick {
 			o.rounds = 3
 		}
 	}
-	var err error
-	if o.binary, err = filepath.Abs(o.binary); err != nil {
-		return err
+	if half == "" {
+		half = "8GiB"
+		if o.quick {
+			half = "256MiB"
+		}
 	}
+	var err error
+	if o.half, err = parseSize(half); err != nil {
+		return o, err
+	}
+	o.binary, err = filepath.Abs(o.binary)
+	return o, err
+}
+
+func run(ctx context.Context, o options) error {
+	if o.list {
+		listRoads(os.Stdout)
+		return nil
+	}
+	if os.Geteuid() != 0 {
+		return fmt.Errorf("dropping the page cache and mounting need root")
+	}
+	var err error
 	if o.dir == "" {
 		if o.dir, err = os.MkdirTemp("", "holdfast-bench-"); err != nil {
 			return err
@@ -76,12 +142,12 @@ func run(ctx context.Context, o options) error {
 	}
 	m := readMachine()
 	fmt.Println(m)
-	b, err := newBench(ctx, o)
+	b, err := newBench(o)
 	if err != nil {
 		return err
 	}
 	defer b.close()
-	report := Report{Machine: m, Data: b.data, Rounds: o.rounds, Missing: b.missing}
+	report := Report{Machine: m, Rounds: o.rounds, Quick: o.quick, Missing: b.missing}
 	if !o.space {
 		if report.Roads, err = b.runRoads(ctx); err != nil {
 			return err
@@ -92,6 +158,7 @@ func run(ctx context.Context, o options) error {
 			return err
 		}
 	}
+	report.Disks = b.used()
 	report.print(os.Stdout)
 	if !o.diary {
 		return nil

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -66,6 +67,58 @@ func (m *mounted) stop() error {
 	case <-time.After(20 * time.Second):
 		m.cmd.Process.Kill()
 		return <-done
+	}
+}
+
+// measure measures what f does through the mount: the CPU time of reader and
+// daemon, and the daemon's memory and answers.
+func (m *mounted) measure(f func() (Sample, error)) (Sample, error) {
+	pid := m.cmd.Process.Pid
+	forgetPeak(pid)
+	cpu, served := processCPU(pid), servedBytes(pid)
+	s, err := here(f)
+	s.CPU += processCPU(pid) - cpu
+	s.Served = servedBytes(pid) - served
+	s.Memory = peakMemory(pid)
+	return s, err
+}
+
+// mount is a way to serve a disk: it returns the disk's path, or of the
+// directory with its images.
+type mount func(ctx context.Context) (path string, m *mounted, err error)
+
+// through is a contestant that reads through a mount made anew for each run, so
+// that the daemon's own cache is cold too. Where warm is not nil, it runs first.
+func through(name string, serve mount, warm, read func(ctx context.Context, path string, round int) (Sample, error)) contestant {
+	var path string
+	var m *mounted
+	return contestant{name: name, prepare: func(ctx context.Context, round int) (err error) {
+		if path, m, err = serve(ctx); err != nil || warm == nil {
+			return err
+		}
+		_, err = warm(ctx, path, round)
+		return err
+	}, run: func(ctx context.Context, round int) (Sample, error) {
+		return m.measure(func() (Sample, error) { return read(ctx, path, round) })
+	}, finish: func() error {
+		if m == nil {
+			return nil
+		}
+		was := m
+		m = nil
+		return was.stop()
+	}}
+}
+
+// mountOf serves a store with a disk, and returns the path of the file with the
+// given name in the disk's newest version.
+func (b *bench) mountOf(store string, d disk, file string, flags ...string) mount {
+	return func(ctx context.Context) (string, *mounted, error) {
+		mnt := b.path("mnt")
+		path := filepath.Join(mnt, d.name, "latest", file)
+		args := append(append([]string{"mount"}, flags...), mnt)
+		m, err := serve(ctx, []string{"HOLDFAST_STORE=" + store}, mnt, path, b.binary, args...)
+		return path, m, err
 	}
 }
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"os"
 	"slices"
 	"time"
@@ -40,39 +39,37 @@ func readWhole(ctx context.Context, path string, flags int) (Sample, error) {
 	return Sample{Wall: time.Since(began), Bytes: total}, ctx.Err()
 }
 
-// readRandom reads n blocks of 4 KiB at random places, one at a time. The places
-// are fixed by the round, so that every contestant reads the same.
-func readRandom(ctx context.Context, path string, n, round int) (Sample, error) {
+// readRandom reads a block of 4 KiB at each place, one at a time.
+func readRandom(ctx context.Context, path string, places []int64) (Sample, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return Sample{}, err
 	}
 	defer f.Close()
-	size, err := f.Seek(0, io.SeekEnd)
-	if err != nil {
-		return Sample{}, err
-	}
 	if err := unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_RANDOM); err != nil {
 		return Sample{}, err
 	}
-	r := rand.New(rand.NewPCG(uint64(round), 9))
-	buf := make([]byte, 4096)
-	took := make([]time.Duration, n)
+	buf := make([]byte, blockSize)
+	took := make([]time.Duration, len(places))
 	began := time.Now()
-	for i := range took {
+	for i, off := range places {
 		if ctx.Err() != nil {
 			return Sample{}, ctx.Err()
 		}
 		start := time.Now()
-		if err := readBlock(f, buf, r.Int64N(size/4096)*4096); err != nil {
+		if err := readBlock(f, buf, off); err != nil {
 			return Sample{}, err
 		}
 		took[i] = time.Since(start)
 	}
-	s := Sample{Wall: time.Since(began), Bytes: int64(n) * 4096, Ops: n}
+	return smallReads(time.Since(began), took), nil
+}
+
+// smallReads is the sample of reads of one block that took so long each.
+func smallReads(wall time.Duration, took []time.Duration) Sample {
+	n := len(took)
 	slices.Sort(took)
-	s.P50, s.P99 = took[n/2], took[n*99/100]
-	return s, nil
+	return Sample{Wall: wall, Bytes: int64(n) * blockSize, Ops: n, P50: took[n/2], P99: took[n*99/100]}
 }
 
 // readBlock reads one block, and once more where that fails with EIO: restic's

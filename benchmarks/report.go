@@ -14,7 +14,8 @@ import (
 // Report is a whole run.
 type Report struct {
 	Machine Machine  `json:"machine"`
-	Data    Data     `json:"data"`
+	Quick   bool     `json:"quick,omitempty"`
+	Disks   []Disk   `json:"disks"`
 	Rounds  int      `json:"rounds"`
 	Missing []string `json:"missing_peers,omitempty"`
 	Roads   []Result `json:"roads"`
@@ -28,30 +29,41 @@ func (r *Report) print(w io.Writer) {
 	if len(r.Roads) == 0 {
 		return
 	}
-	fmt.Fprintf(w, "\n%s: %.0f MB. Medians of %d interleaved rounds, page cache dropped before each.\n", r.Data.What, float64(r.Data.Bytes)/mb, r.Rounds)
+	fmt.Fprintf(w, "\nMedians of %d interleaved rounds; ratios to the first contestant, round by round, lowest to highest.\n", r.Rounds)
+	for _, d := range r.Disks {
+		fmt.Fprintf(w, "disk %s: %s; %.0f MB, %.0f MB of data\n", d.Name, d.What, float64(d.Size)/mb, float64(d.Data)/mb)
+	}
 	for _, m := range r.Missing {
 		fmt.Fprintln(w, "peer left out:", m)
 	}
 	for _, road := range r.Roads {
-		fmt.Fprintf(w, "\n%s\n", road.Road)
-		tw := tabwriter.NewWriter(w, 2, 0, 2, ' ', tabwriter.AlignRight)
-		fmt.Fprintf(tw, "\t%s\tratio\tspread\tCPU s\tpeak MiB\tp50 µs\tp99 µs\t\n", road.Unit)
-		for _, l := range road.Lines {
-			fmt.Fprintf(tw, "%s\t%s\t%.2f\t%.2f-%.2f\t%s\t%s\t%s\t%s\t\n", l.Name, number(road.scale(l.Rate)), l.Ratio, l.Low, l.High,
-				some(l.CPU, "%.2f"), some(float64(l.Memory)/(1<<20), "%.0f"), some(l.P50, "%.0f"), some(l.P99, "%.0f"))
-		}
-		tw.Flush()
+		road.print(w)
+	}
+}
+
+func (r *Result) print(w io.Writer) {
+	fmt.Fprintf(w, "\n%s (%s; %s)\n", r.Road, r.About, r.Cache)
+	tw := tabwriter.NewWriter(w, 2, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintf(tw, "\t%s\tratio\tspread\twall s\tCPU s\tpeak MiB\tp50 µs\tp99 µs\t\n", r.Unit)
+	for _, l := range r.Lines {
+		fmt.Fprintf(tw, "%s\t%s\t%.2f\t%.2f-%.2f\t%s\t%s\t%s\t%s\t%s\t\n", l.Name, figure(r.scale(l.Rate)), l.Ratio, l.Low, l.High,
+			some(l.Wall, "%.2f"), some(l.CPU, "%.2f"), some(float64(l.Memory)/(1<<20), "%.0f"), some(l.P50, "%.0f"), some(l.P99, "%.0f"))
+	}
+	tw.Flush()
+	for name, why := range r.Failed {
+		fmt.Fprintf(w, "  peer failed: %s: %s\n", name, why)
+	}
+	for _, g := range r.Goals {
+		fmt.Fprintln(w, "  "+g.String())
 	}
 }
 
 func (r *Result) scale(rate float64) float64 {
-	if r.Unit == "MB/s" {
+	if r.Unit == rateUnit {
 		return rate / mb
 	}
 	return rate
 }
-
-func number(v float64) string { return fmt.Sprintf("%.0f", v) }
 
 // some leaves out what was not measured.
 func some(v float64, format string) string {
@@ -110,6 +122,6 @@ func (r *Report) appendRow(path string) error {
 		ratios = append(ratios, fmt.Sprintf("space: reordered VM %.3f", r.Space.Again))
 	}
 	_, err = fmt.Fprintf(f, "| %s | %s | %d × %s | %s | %.0f MB | %s |\n", r.Machine.Date, r.Machine.Commit, r.Machine.Cores, r.Machine.CPU, r.Machine.Go,
-		float64(r.Data.Bytes)/mb, strings.Join(ratios, "; "))
+		float64(r.Disks[0].Data)/mb, strings.Join(ratios, "; "))
 	return err
 }

@@ -10,23 +10,29 @@ import (
 	"time"
 )
 
+const mb = 1e6
+
 // Sample is one run of one contestant.
 type Sample struct {
 	Wall   time.Duration `json:"wall_ns"`
-	CPU    time.Duration `json:"cpu_ns"`        // 0: not measured
-	Memory int64         `json:"peak_memory"`   // bytes; 0: not measured
+	CPU    time.Duration `json:"cpu_ns"`        // of the program, or of reader and daemon; 0: not measured
+	Memory int64         `json:"peak_memory"`   // bytes, of the program or the daemon; 0: not measured
 	Bytes  int64         `json:"bytes"`         // what the rate counts
-	Ops    int           `json:"ops,omitempty"` // of random reads
+	Ops    int           `json:"ops,omitempty"` // of small reads: the rate counts these
 	P50    time.Duration `json:"p50_ns,omitempty"`
 	P99    time.Duration `json:"p99_ns,omitempty"`
+	Served int64         `json:"served_bytes,omitempty"` // that the daemon wrote, mostly to /dev/fuse
 }
 
-// rate is what ratios compare: bytes, or operations, per second.
+// rate is what ratios compare: bytes, operations or runs per second.
 func (s Sample) rate() float64 {
-	if s.Ops > 0 {
+	switch {
+	case s.Ops > 0:
 		return float64(s.Ops) / s.Wall.Seconds()
+	case s.Bytes > 0:
+		return float64(s.Bytes) / s.Wall.Seconds()
 	}
-	return float64(s.Bytes) / s.Wall.Seconds()
+	return 1 / s.Wall.Seconds()
 }
 
 // command runs a program to its end and measures it.
@@ -36,17 +42,38 @@ func command(ctx context.Context, bytesDone int64, env []string, name string, ar
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	began := time.Now()
-	if err := cmd.Run(); err != nil {
+	if err := cmd.Start(); err != nil {
+		return Sample{}, err
+	}
+	peak := watchPeak(cmd.Process.Pid)
+	if err := cmd.Wait(); err != nil {
+		peak()
 		return Sample{}, fmt.Errorf("%s %q: %w\n%s", name, args, err, tail(out.Bytes()))
 	}
-	s := Sample{Wall: time.Since(began), Bytes: bytesDone, CPU: cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()}
-	if ru, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
-		s.Memory = ru.Maxrss * 1024
-	}
+	s := Sample{Wall: time.Since(began), Bytes: bytesDone, Memory: peak()}
+	s.CPU = cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
 	return s, nil
 }
 
 func tail(b []byte) []byte { return b[max(0, len(b)-2000):] }
+
+// here measures what f does in this process and in those it starts and waits for.
+func here(f func() (Sample, error)) (Sample, error) {
+	before := ownCPU()
+	s, err := f()
+	s.CPU = ownCPU() - before
+	return s, err
+}
+
+func ownCPU() (sum time.Duration) {
+	for _, who := range []int{syscall.RUSAGE_SELF, syscall.RUSAGE_CHILDREN} {
+		var ru syscall.Rusage
+		if syscall.Getrusage(who, &ru) == nil {
+			sum += time.Duration(ru.Utime.Nano() + ru.Stime.Nano())
+		}
+	}
+	return sum
+}
 
 // dropCaches makes every following read cold.
 func dropCaches() error {
@@ -55,21 +82,4 @@ func dropCaches() error {
 		return fmt.Errorf("drop the page cache: %w", err)
 	}
 	return nil
-}
-
-// processCPU returns the CPU time that a running process has used.
-func processCPU(pid int) time.Duration {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return 0
-	}
-	// The fields behind the command's name, which may hold blanks.
-	f := bytes.Fields(b[bytes.LastIndexByte(b, ')')+1:])
-	var ticks int64
-	for _, i := range []int{11, 12} { // utime, stime
-		var n int64
-		fmt.Sscan(string(f[i]), &n)
-		ticks += n
-	}
-	return time.Duration(ticks) * (time.Second / 100)
 }

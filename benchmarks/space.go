@@ -104,7 +104,7 @@ func (b *bench) keepers() ([]keeper, error) {
 	if b.has("borg") {
 		all = append(all, b.borgKeeper())
 	}
-	return all, os.MkdirAll(b.path("home"), 0o755)
+	return all, nil
 }
 
 func (b *bench) ourKeeper(name string, flags ...string) keeper {
@@ -119,7 +119,7 @@ func (b *bench) ourKeeper(name string, flags ...string) keeper {
 
 func (b *bench) captureInto(store string, flags ...string) func(context.Context, vm.Member) error {
 	return func(ctx context.Context, m vm.Member) error {
-		_, err := b.holdfast(ctx, store, append(append([]string{"capture", "--vm", m.VM}, flags...), "vda="+m.Path)...)
+		_, err := b.holdfast(ctx, 0, store, append(append([]string{"capture", "--vm", m.VM}, flags...), "vda="+m.Path)...)
 		return err
 	}
 }

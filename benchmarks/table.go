@@ -1,0 +1,75 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+)
+
+// entry is a road in the table. It is made when its turn has come, so that what
+// it needs is built only then.
+type entry struct {
+	name  string
+	group string
+	quick bool // runs in make bench-quick too
+	make  func(*bench, context.Context) (*Road, error)
+}
+
+// roads is the table of all roads, in the order in which they run.
+func roads() []entry {
+	return slices.Concat(captureRoads, readRoads, restoreRoads, scrubRoads, guestRoads)
+}
+
+// selected are the roads that the options ask for.
+func (o *options) selected() (list []entry) {
+	for _, e := range roads() {
+		if o.quick && !e.quick && o.only == "" {
+			continue
+		}
+		if strings.Contains(e.name, o.only) || strings.Contains(e.group, o.only) {
+			list = append(list, e)
+		}
+	}
+	return list
+}
+
+// runRoads races every road that was asked for. A road that fails ends the run.
+func (b *bench) runRoads(ctx context.Context) ([]Result, error) {
+	list := b.selected()
+	if len(list) == 0 {
+		return nil, fmt.Errorf("no road has %q in its name or group; see -list", b.only)
+	}
+	var results []Result
+	for i, e := range list {
+		fmt.Fprintf(os.Stderr, "road %d of %d: %s\n", i+1, len(list), e.name)
+		res, err := b.runRoad(ctx, e)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", e.name, err)
+		}
+		results = append(results, res)
+	}
+	return results, nil
+}
+
+func (b *bench) runRoad(ctx context.Context, e entry) (Result, error) {
+	defer b.unmountAll()
+	r, err := e.make(b, ctx)
+	if err != nil {
+		return Result{}, err
+	}
+	r.name, r.group = e.name, e.group
+	return r.race(ctx, b.rounds)
+}
+
+func listRoads(w io.Writer) {
+	for _, e := range roads() {
+		mark := ""
+		if e.quick {
+			mark = "  (quick too)"
+		}
+		fmt.Fprintf(w, "%-10s %s%s\n", e.group, e.name, mark)
+	}
+}
