@@ -16,19 +16,20 @@ const Slack = 64
 // Codec turns plain bytes into records and back, and proves what comes back.
 // It is safe for concurrent use.
 type Codec struct {
-	key      Key
-	frameKey [32]byte
-	frameLog uint8 // of records that Encode makes; 0: one frame
-	enc      *zstd.Encoder
-	dec      *zstd.Decoder
+	ids       *hashers
+	frameSums *hashers
+	frameLog  uint8 // of records that Encode makes; 0: one frame
+	enc       *zstd.Encoder
+	dec       *zstd.Decoder
 }
 
 // NewCodec returns a codec for chunks named under key. frameSize is the plain
 // bytes that decode alone in records it makes: a power of two from 4 KiB to
 // MaxChunk; MaxChunk, or 0, means one frame a chunk. Reading knows every size.
 func NewCodec(key Key, frameSize int) (*Codec, error) {
-	c := &Codec{key: key}
-	blake3.DeriveKey("holdfast 2026-11-21 frame sum", key[:], c.frameKey[:])
+	var frameKey [32]byte
+	blake3.DeriveKey("holdfast 2026-11-21 frame sum", key[:], frameKey[:])
+	c := &Codec{ids: newHashers(key[:]), frameSums: newHashers(frameKey[:])}
 	if frameSize != 0 && frameSize != MaxChunk {
 		log, err := frameLogOf(frameSize)
 		if err != nil {
@@ -57,7 +58,7 @@ func NewCodec(key Key, frameSize int) (*Codec, error) {
 }
 
 // ID names plain bytes under the codec's key.
-func (c *Codec) ID(plain []byte) ID { return c.key.ID(plain) }
+func (c *Codec) ID(plain []byte) ID { return c.ids.sum(plain) }
 
 // Encode appends the record of plain, whose id the caller has computed, to
 // buf and returns it. Bytes that don't shrink by at least a 32nd are stored as
@@ -102,7 +103,7 @@ func (c *Codec) Decode(buf, rec []byte, want ID) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if id := c.key.ID(plain); id != want {
+	if id := c.ID(plain); id != want {
 		return nil, fmt.Errorf("plain bytes have id %v", id)
 	}
 	return plain, nil

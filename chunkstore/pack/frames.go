@@ -4,8 +4,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/bits"
-
-	"github.com/zeebo/blake3"
 )
 
 const (
@@ -31,15 +29,7 @@ func framePlain(plainLen int, log uint8, i int) (from, to int) {
 }
 
 func (c *Codec) frameSum(plain []byte, id ID, i int) (s [sumLen]byte) {
-	h, err := blake3.NewKeyed(c.frameKey[:])
-	if err != nil {
-		panic(err) // only for a key that is not 32 bytes long
-	}
-	h.Write(plain)
-	h.Write(id[:])
-	h.Write([]byte{byte(i)})
-	var full [32]byte
-	h.Sum(full[:0])
+	full := c.frameSums.sum(plain, id[:], []byte{byte(i)})
 	copy(s[:], full[:])
 	return s
 }

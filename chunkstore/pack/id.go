@@ -3,8 +3,6 @@ package pack
 import (
 	"encoding/hex"
 	"fmt"
-
-	"github.com/zeebo/blake3"
 )
 
 // MaxChunk is the most plain bytes that one chunk holds. It is part of the
@@ -37,14 +35,5 @@ func ParseID(s string) (ID, error) {
 type Key [32]byte
 
 // ID returns the name of plain under k. It is safe for concurrent use and
-// allocates only the hasher.
-func (k *Key) ID(plain []byte) ID {
-	h, err := blake3.NewKeyed(k[:])
-	if err != nil {
-		panic(err) // only for a key that is not 32 bytes long
-	}
-	h.Write(plain)
-	var id ID
-	h.Sum(id[:0])
-	return id
-}
+// allocates a hasher; a Codec keeps its own.
+func (k *Key) ID(plain []byte) ID { return newHashers(k[:]).sum(plain) }

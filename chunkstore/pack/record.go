@@ -3,8 +3,6 @@ package pack
 import (
 	"encoding/binary"
 	"fmt"
-
-	"github.com/zeebo/blake3"
 )
 
 // RecordHeaderLen is the length of a record's header in bytes.
@@ -85,18 +83,6 @@ func parseHeader(b []byte) (header, error) {
 	copy(h.id[:], b[16:])
 	copy(h.sum[:], b[recordSumOff:])
 	return h, nil
-}
-
-// Sum is the 16-byte checksum of stored bytes: the start of their BLAKE3 hash.
-func Sum(parts ...[]byte) (s [sumLen]byte) {
-	h := blake3.New()
-	for _, p := range parts {
-		h.Write(p)
-	}
-	var full [32]byte
-	h.Sum(full[:0])
-	copy(s[:], full[:])
-	return s
 }
 
 // CheckStored proves the stored bytes of a whole record against its checksum,
