@@ -15,5 +15,8 @@
 // With Options.Skip the rest is written: runs that did not come back are zeros in
 // the image, also onto a target that exists, and are told one by one.
 //
+// Long runs of a new file are written past the page cache, where the file system
+// allows it.
+//
 // Memory: each worker holds one window of 4 MiB, two when it compares.
 package restore

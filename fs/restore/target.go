@@ -17,12 +17,13 @@ var ErrExists = errors.New("it exists already; name another, or write over it wi
 
 // target is what a restore writes to.
 type target struct {
-	file   *os.File
-	path   string
-	temp   string // the file's name until finish; "" for a target that existed
-	fresh  bool   // reads as zeros all over
-	device bool
-	size   int64
+	file     *os.File
+	uncached *uncached // of a new file; nil: all goes through the page cache
+	path     string
+	temp     string // the file's name until finish; "" for a target that existed
+	fresh    bool   // reads as zeros all over
+	device   bool
+	size     int64
 }
 
 // openTarget opens a new file, or with overwrite what is there, for an image of
@@ -56,6 +57,7 @@ func newFile(path string, size int64) (*target, error) {
 	if err := f.Truncate(size); err != nil {
 		return nil, errors.Join(fmt.Errorf("make a file of %d bytes: %w", size, err), t.abandon())
 	}
+	t.uncached = openUncached(f)
 	return t, nil
 }
 
@@ -117,8 +119,14 @@ func (t *target) finish() error {
 			return errors.Join(fmt.Errorf("set its size to %d: %w", t.size, err), t.abandon())
 		}
 	}
+	// Also for what went past the page cache: its blocks' places, and the
+	// disk's own cache.
 	if err := t.file.Sync(); err != nil {
 		return errors.Join(fmt.Errorf("sync: %w", err), t.abandon())
+	}
+	if err := t.uncached.close(); err != nil {
+		t.uncached = nil
+		return errors.Join(err, t.abandon())
 	}
 	if t.temp == "" {
 		return t.file.Close()
@@ -151,7 +159,7 @@ func syncDir(path string) error {
 // abandon gives the target up. A new file goes; one that existed is left as
 // far as it got.
 func (t *target) abandon() error {
-	err := t.file.Close()
+	err := errors.Join(t.file.Close(), t.uncached.close())
 	if t.temp != "" {
 		err = errors.Join(err, os.Remove(t.temp))
 	}

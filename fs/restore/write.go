@@ -43,8 +43,13 @@ func (j *job) write(ctx context.Context, t *target) (Result, error) {
 	})
 	for range j.opts.Workers {
 		g.Go(func() error {
-			w := &worker{job: j, target: t, want: make([]byte, windowBytes, windowBytes+slack)}
+			buf, err := newWindowBuffer()
+			if err != nil {
+				return err
+			}
+			w := &worker{job: j, target: t, buf: buf}
 			defer func() {
+				buf.free()
 				mu.Lock()
 				defer mu.Unlock()
 				res.Written += w.res.Written
@@ -114,14 +119,14 @@ func (j *job) widen(ctx context.Context, off, end int64, data bool) (int64, erro
 type worker struct {
 	*job
 	*target
-	want []byte
+	buf  windowBuffer
 	have []byte // of the target; nil until it is needed
 	res  Result
 }
 
 // do brings one window of the target to what it should be.
 func (w *worker) do(ctx context.Context, win window) error {
-	want := w.want[:win.length]
+	want := w.buf.at(win)
 	if w.fresh {
 		if err := w.read(ctx, want, win); err != nil {
 			return err
@@ -219,7 +224,7 @@ func (w *worker) patchRange(ctx context.Context, win window, have []byte, a, b i
 	if a >= b {
 		return nil
 	}
-	want := w.want[a:b]
+	want := w.buf.at(win)[a:b]
 	if _, err := image.ReadAt(ctx, w.img, w.job.disk, want, win.off+int64(a)); err != nil {
 		return err
 	}
@@ -227,7 +232,7 @@ func (w *worker) patchRange(ctx context.Context, win window, have []byte, a, b i
 }
 
 func (w *worker) put(b []byte, off int64) error {
-	n, err := w.file.WriteAt(b, off)
+	n, err := w.writeAt(b, off)
 	w.res.Written += int64(n)
 	w.prog.Written.Add(int64(n))
 	if err != nil {
