@@ -21,6 +21,9 @@ type disk struct {
 	data int64 // bytes that its file holds; a rate counts these
 }
 
+// all is the whole disk as one extent.
+func (d disk) all() [][2]int64 { return [][2]int64{{0, d.size}} }
+
 // Disk says in the report what was captured and read.
 type Disk struct {
 	Name string `json:"name"`
@@ -86,7 +89,7 @@ func (b *bench) bootDisk() (disk, error) {
 func (b *bench) halfDisk() (disk, error) {
 	return once(b, "half disk", func() (disk, error) {
 		path := b.path("half.raw")
-		if err := makeHalf(path, b.half); err != nil {
+		if err := makeHalf(path, b.half, 0); err != nil {
 			return disk{}, fmt.Errorf("make the half-compressible disk: %w", err)
 		}
 		d, err := newDisk("half", "made from a seed, compresses to a half, no filesystem", path)

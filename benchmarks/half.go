@@ -16,8 +16,9 @@ const (
 )
 
 // makeHalf writes a disk that compresses to about a half and holds no block
-// twice. Its bytes are a function of their offset alone.
-func makeHalf(path string, size int64) error {
+// twice. Its bytes are a function of number and offset alone; disks of different
+// numbers share nothing.
+func makeHalf(path string, size int64, number uint64) error {
 	f, err := os.Create(path)
 	if err != nil {
 		return err
@@ -28,7 +29,7 @@ func makeHalf(path string, size int64) error {
 	for off := int64(0); off < size; off += halfBlock {
 		g.Go(func() error {
 			block := make([]byte, min(halfBlock, size-off))
-			fillHalf(block, off)
+			fillHalf(block, number, off)
 			_, err := f.WriteAt(block, off)
 			return err
 		})
@@ -42,8 +43,8 @@ func makeHalf(path string, size int64) error {
 // fillHalf fills a block that begins at off, a multiple of halfBlock: runs of
 // noise, each followed by a run copied from up to 16 KiB before it, so that a
 // match finder has as much to do as with files.
-func fillHalf(block []byte, off int64) {
-	src := rand.NewPCG(halfSeed, uint64(off))
+func fillHalf(block []byte, number uint64, off int64) {
+	src := rand.NewPCG(halfSeed+number, uint64(off))
 	for at := 0; at < len(block); at += 2 * halfRun {
 		run := block[at:min(at+halfRun, len(block))]
 		fillNoise(run, src)
@@ -63,31 +64,4 @@ func fillNoise(p []byte, src rand.Source) {
 		binary.LittleEndian.PutUint64(word[:], src.Uint64())
 		p = p[copy(p, word[:]):]
 	}
-}
-
-// hurtPart overwrites about a share of a file's data extents, in runs of 64 KiB at places
-// that seed chooses, and returns how many bytes it wrote.
-func hurtPart(path string, extents [][2]int64, share float64, seed uint64) (written int64, err error) {
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
-	if err != nil {
-		return 0, err
-	}
-	defer f.Close()
-	src := rand.NewPCG(seed, 1)
-	r := rand.New(src)
-	const run = 64 << 10
-	buf := make([]byte, run)
-	for _, e := range extents {
-		for at := e[0]; at+run <= e[0]+e[1]; at += run {
-			if r.Float64() >= share {
-				continue
-			}
-			fillNoise(buf, src)
-			if _, err := f.WriteAt(buf, at); err != nil {
-				return written, err
-			}
-			written += run
-		}
-	}
-	return written, f.Sync()
 }

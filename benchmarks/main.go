@@ -76,6 +76,13 @@ type options struct {
 }
 
 func main() {
+	if asMemoryServer(os.Args) {
+		if err := serveMemory(os.Args[2], os.Args[3]); err != nil {
+			fmt.Fprintln(os.Stderr, "benchmarks:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	o, err := parseOptions()
 	if err == nil {
 		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

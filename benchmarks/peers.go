@@ -23,6 +23,9 @@ type peer struct {
 	mount mount
 }
 
+// prepared is ready as a contestant's prepare.
+func (p *peer) prepared(ctx context.Context, _ int) error { return p.ready(ctx) }
+
 // peerPrograms are the peers, and where each comes from.
 var peerPrograms = []struct {
 	name, program, from string
@@ -41,6 +44,9 @@ func missingPeers() (list []string) {
 		if _, err := exec.LookPath(p.program); err != nil {
 			list = append(list, p.name+": not installed ("+p.from+")")
 		}
+	}
+	if _, err := exec.LookPath("nbdkit"); err != nil {
+		list = append(list, "nbdkit: not installed (Debian's package nbdkit)")
 	}
 	return list
 }

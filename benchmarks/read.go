@@ -12,21 +12,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// readWhole reads a file front to back as dd bs=1M does.
-func readWhole(ctx context.Context, path string, flags int) (Sample, error) {
+// readSequential reads a file front to back as dd bs=1M does, up to limit bytes.
+func readSequential(ctx context.Context, path string, flags int, limit int64) (Sample, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|flags, 0)
 	if err != nil {
 		return Sample{}, err
 	}
 	defer f.Close()
-	buf, err := unix.Mmap(-1, 0, 1<<20, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON) // aligned, for O_DIRECT
+	buf, err := aligned(1 << 20)
 	if err != nil {
 		return Sample{}, err
 	}
 	defer unix.Munmap(buf)
 	began := time.Now()
 	var total int64
-	for ctx.Err() == nil {
+	for ctx.Err() == nil && total < limit {
 		n, err := f.Read(buf)
 		total += int64(n)
 		if errors.Is(err, io.EOF) {
@@ -37,6 +37,11 @@ func readWhole(ctx context.Context, path string, flags int) (Sample, error) {
 		}
 	}
 	return Sample{Wall: time.Since(began), Bytes: total}, ctx.Err()
+}
+
+// aligned is memory for O_DIRECT. The caller unmaps it.
+func aligned(n int) ([]byte, error) {
+	return unix.Mmap(-1, 0, n, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
 }
 
 // readRandom reads a block of 4 KiB at each place, one at a time.
@@ -65,6 +70,31 @@ func readRandom(ctx context.Context, path string, places []int64) (Sample, error
 	return smallReads(time.Since(began), took), nil
 }
 
+// readDeep reads a block of 4 KiB at each place with O_DIRECT, so many at once.
+func readDeep(ctx context.Context, path string, places []int64, depth int) (Sample, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_DIRECT, 0)
+	if err != nil {
+		return Sample{}, err
+	}
+	defer f.Close()
+	bufs, err := aligned(depth * blockSize)
+	if err != nil {
+		return Sample{}, err
+	}
+	defer unix.Munmap(bufs)
+	took := make([]time.Duration, len(places))
+	began := time.Now()
+	err = inParallel(ctx, depth, len(places), func(w, i int) error {
+		start := time.Now()
+		if err := readBlock(f, bufs[w*blockSize:(w+1)*blockSize], places[i]); err != nil {
+			return err
+		}
+		took[i] = time.Since(start)
+		return nil
+	})
+	return smallReads(time.Since(began), took), err
+}
+
 // smallReads is the sample of reads of one block that took so long each.
 func smallReads(wall time.Duration, took []time.Duration) Sample {
 	n := len(took)
@@ -82,8 +112,8 @@ func readBlock(f *os.File, buf []byte, off int64) error {
 	return err
 }
 
-// readPlaces reads ranges of a file front to back.
-func readPlaces(ctx context.Context, path string, places [][2]int64) (Sample, error) {
+// readExtents reads ranges of a file front to back.
+func readExtents(ctx context.Context, path string, places [][2]int64) (Sample, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return Sample{}, err

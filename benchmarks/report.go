@@ -46,7 +46,7 @@ func (r *Result) print(w io.Writer) {
 	tw := tabwriter.NewWriter(w, 2, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintf(tw, "\t%s\tratio\tspread\twall s\tCPU s\tpeak MiB\tp50 µs\tp99 µs\t\n", r.Unit)
 	for _, l := range r.Lines {
-		fmt.Fprintf(tw, "%s\t%s\t%.2f\t%.2f-%.2f\t%s\t%s\t%s\t%s\t%s\t\n", l.Name, figure(r.scale(l.Rate)), l.Ratio, l.Low, l.High,
+		fmt.Fprintf(tw, "%s\t%s\t%.2f\t%.2f-%.2f\t%s\t%s\t%s\t%s\t%s\t\n", l.Name, r.shown(l), l.Ratio, l.Low, l.High,
 			some(l.Wall, "%.2f"), some(l.CPU, "%.2f"), some(float64(l.Memory)/(1<<20), "%.0f"), some(l.P50, "%.0f"), some(l.P99, "%.0f"))
 	}
 	tw.Flush()
@@ -58,11 +58,15 @@ func (r *Result) print(w io.Writer) {
 	}
 }
 
-func (r *Result) scale(rate float64) float64 {
-	if r.Unit == rateUnit {
-		return rate / mb
+// shown is a rate as the table has it.
+func (r *Result) shown(l Line) string {
+	switch r.Unit {
+	case rateUnit:
+		return figure(l.Rate / mb)
+	case timeUnit:
+		return figure(l.Wall)
 	}
-	return rate
+	return figure(l.Rate)
 }
 
 // some leaves out what was not measured.

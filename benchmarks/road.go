@@ -29,11 +29,24 @@ type Road struct {
 type contestant struct {
 	name string
 	peer bool // its failure ends its part in the road, not the run
+	warm bool // as in Road, for this contestant alone
 	// prepare runs before the clock starts and before caches are dropped; nil: nothing.
 	prepare func(ctx context.Context, round int) error
 	run     func(ctx context.Context, round int) (Sample, error)
 	// finish undoes prepare, also when the run failed; nil: nothing.
 	finish func() error
+}
+
+// named gives a contestant another name.
+func named(name string, c contestant) contestant {
+	c.name = name
+	return c
+}
+
+// warmed leaves the page cache to a contestant.
+func warmed(c contestant) contestant {
+	c.warm = true
+	return c
 }
 
 // race runs a road's contestants in turn, round after round.
@@ -47,7 +60,7 @@ func (r *Road) race(ctx context.Context, rounds int) (Result, error) {
 				continue
 			}
 			fmt.Fprintf(os.Stderr, "%s: round %d of %d: %s\n", r.name, round+1, rounds, c.name)
-			s, err := c.once(ctx, round, r.warm)
+			s, err := c.once(ctx, round, r.warm || c.warm)
 			if err != nil && c.peer && ctx.Err() == nil {
 				failed[c.name], samples[i] = err.Error(), nil
 				fmt.Fprintf(os.Stderr, "%s: %s: %v\n", r.name, c.name, err)

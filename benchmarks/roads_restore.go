@@ -1,9 +1,23 @@
 package main
 
-import "context"
+import (
+	"context"
+	"os"
+)
 
 var restoreRoads = []entry{
 	{"restore to a raw file", "restore", true, (*bench).restore},
+	{"restore to a raw file, half-compressible", "restore", true, (*bench).restoreHalf},
+	{"restore onto a disk that differs by 1 %", "restore", true, (*bench).restoreOnto},
+	{"restore as qcow2", "restore", true, (*bench).restoreQcow2},
+}
+
+// restoring restores a disk into a new file.
+func (b *bench) restoring(store string, d disk, flags ...string) contestant {
+	out := b.path("restored.raw")
+	return contestant{name: "holdfast", prepare: b.remove("restored.raw"), run: func(ctx context.Context, _ int) (Sample, error) {
+		return b.holdfast(ctx, d.data, store, append(append([]string{"restore"}, flags...), d.name, out)...)
+	}, finish: func() error { return removeFile(out) }}
 }
 
 func (b *bench) restore(ctx context.Context) (*Road, error) {
@@ -12,22 +26,96 @@ func (b *bench) restore(ctx context.Context) (*Road, error) {
 	if err != nil {
 		return nil, err
 	}
+	extents, err := dataExtents(d.path)
+	if err != nil {
+		return nil, err
+	}
+	f, err := b.framesOf(ctx, d, extents)
+	if err != nil {
+		return nil, err
+	}
 	r := &Road{unit: rateUnit, about: "web, its data bytes", contestants: []contestant{
-		b.copied(d),
-		{name: "holdfast", prepare: b.remove("restored.raw"), run: func(ctx context.Context, _ int) (Sample, error) {
-			return b.holdfast(ctx, d.data, store, "restore", d.name, b.path("restored.raw"))
-		}, finish: func() error { return removeFile(b.path("restored.raw")) }},
+		b.decodesAtBest(f), b.restoring(store, d), b.copied(d),
 	}, goals: []Goal{
+		atLeast("holdfast", boundDecode, byRate, 0.7),
 		atLeast("holdfast", "restic", byRate, 3),
 		atLeast("holdfast", "borg", byRate, 3),
 	}}
 	for _, p := range b.peers(d) {
-		r.contestants = append(r.contestants, contestant{name: p.name, peer: true, prepare: func(ctx context.Context, round int) error {
-			if err := b.remove("peer-out")(ctx, round); err != nil {
-				return err
-			}
-			return p.ready(ctx)
-		}, run: p.restore, finish: func() error { return b.remove("peer-out")(context.Background(), 0) }})
+		r.contestants = append(r.contestants, b.peerRestoring(p))
 	}
 	return r, nil
+}
+
+func (b *bench) peerRestoring(p peer) contestant {
+	return contestant{name: p.name, peer: true, prepare: func(ctx context.Context, _ int) error {
+		if err := os.RemoveAll(b.path("peer-out")); err != nil {
+			return err
+		}
+		return p.ready(ctx)
+	}, run: p.restore, finish: func() error { return os.RemoveAll(b.path("peer-out")) }}
+}
+
+func (b *bench) restoreHalf(ctx context.Context) (*Road, error) {
+	d, err := b.halfDisk()
+	if err != nil {
+		return nil, err
+	}
+	store, err := b.captured(ctx, d)
+	if err != nil {
+		return nil, err
+	}
+	f, err := b.framesOf(ctx, d, [][2]int64{{0, min(d.size, sequentialBytes)}})
+	if err != nil {
+		return nil, err
+	}
+	return &Road{unit: rateUnit, about: "half; the bound decodes its start", contestants: []contestant{
+		b.decodesAtBest(f), b.restoring(store, d), b.copied(d),
+	}, goals: []Goal{
+		atLeast("holdfast", boundDecode, byRate, 0.7),
+		atLeast("holdfast", "cp and sync", byRate, 0.7),
+	}}, nil
+}
+
+// restoreOnto restores onto a copy of the disk of which 1 % was overwritten.
+func (b *bench) restoreOnto(ctx context.Context) (*Road, error) {
+	d := b.web
+	store, err := b.captured(ctx, d)
+	if err != nil {
+		return nil, err
+	}
+	onto := b.path("onto.raw")
+	if _, err := b.holdfast(ctx, d.data, store, "restore", d.name, onto); err != nil {
+		return nil, err
+	}
+	b.closers = append(b.closers, func() error { return os.Remove(onto) })
+	extents, err := dataExtents(d.path)
+	if err != nil {
+		return nil, err
+	}
+	full := named("holdfast, to a new file", b.restoring(store, d))
+	over := contestant{name: "holdfast, onto the disk", prepare: func(_ context.Context, round int) error {
+		_, err := overwriteShare(onto, extents, 0.01, uint64(round))
+		return err
+	}, run: func(ctx context.Context, _ int) (Sample, error) {
+		return b.holdfast(ctx, d.data, store, "restore", "--overwrite", d.name, onto)
+	}}
+	return &Road{unit: rateUnit, about: "web, its data bytes", contestants: []contestant{full, over},
+		goals: []Goal{atLeast(over.name, full.name, byRate, 5)}}, nil
+}
+
+// restoreQcow2 is held against qemu's own conversion of the raw file.
+func (b *bench) restoreQcow2(ctx context.Context) (*Road, error) {
+	d := b.web
+	store, err := b.captured(ctx, d)
+	if err != nil {
+		return nil, err
+	}
+	out := b.path("converted.qcow2")
+	return &Road{unit: rateUnit, about: "web, its data bytes", contestants: []contestant{
+		{name: "qemu-img convert of the raw file", prepare: b.remove("converted.qcow2"), run: func(ctx context.Context, _ int) (Sample, error) {
+			return command(ctx, d.data, nil, "sh", "-c", `qemu-img convert -f raw -O qcow2 "$1" "$2" && sync "$2"`, "sh", d.path, out)
+		}, finish: func() error { return removeFile(out) }},
+		b.restoring(store, d, "--format", "qcow2"),
+	}}, nil
 }

@@ -96,7 +96,7 @@ func (b *bench) space(ctx context.Context) (*Space, error) {
 // others: without parity, which they don't have either.
 func (b *bench) keepers() ([]keeper, error) {
 	grid := b.ourKeeper("holdfast, cut on the grid", "--no-parity")
-	grid.store = b.captureInto(grid.dir, "--cut", "grid", "--keep-free", "--keep-swap")
+	grid.store = b.capturesInto(grid.dir, "--cut", "grid", "--keep-free", "--keep-swap")
 	all := []keeper{b.ourKeeper("holdfast", "--no-parity"), b.ourKeeper("holdfast, with parity"), grid}
 	if b.has("restic") {
 		all = append(all, b.resticKeeper())
@@ -113,11 +113,11 @@ func (b *bench) ourKeeper(name string, flags ...string) keeper {
 		_, err := command(ctx, 0, nil, b.binary, append(append([]string{"init"}, flags...), k.dir)...)
 		return err
 	}
-	k.store = b.captureInto(k.dir)
+	k.store = b.capturesInto(k.dir)
 	return k
 }
 
-func (b *bench) captureInto(store string, flags ...string) func(context.Context, vm.Member) error {
+func (b *bench) capturesInto(store string, flags ...string) func(context.Context, vm.Member) error {
 	return func(ctx context.Context, m vm.Member) error {
 		_, err := b.holdfast(ctx, 0, store, append(append([]string{"capture", "--vm", m.VM}, flags...), "vda="+m.Path)...)
 		return err
