@@ -27,9 +27,10 @@ func diffCommand() *cli.Command {
 
 Files are printed with + where only B has them, - where only A has, and M where they differ,
 with what does: content, mode, owner, mtime, xattrs, target, device or type. Names, metadata
-and maps are read: files whose chunks are the same are the same. The data are read only where
-that is not so, the sizes are equal and the file was touched. The status does not say whether
-there are differences.`,
+and maps are read: the ids of chunks prove that files are the same, or that they are not. Data
+are read only of files of one size that were touched, and of these only the runs of which that
+proves nothing, such as a file's last block. The status does not say whether there are
+differences.`,
 		BashComplete: completeVMs,
 		CustomHelpTemplate: commandHelp(`
 holdfast diff web@2026-11-20 web
@@ -59,7 +60,8 @@ type diffResult struct {
 	Added    int64        `json:"added"`
 	Removed  int64        `json:"removed"`
 	Changed  int64        `json:"changed"`
-	Compared int64        `json:"compared"` // regular files
+	Compared int64        `json:"compared"`   // regular files
+	Read     int64        `json:"read_bytes"` // of their data, of both versions
 	Changes  []changeView `json:"changes"`
 }
 
@@ -100,7 +102,7 @@ func runDiff(ctx context.Context, opts diffOptions) error {
 		if err != nil {
 			return err
 		}
-		res.Compared = d.Compared
+		res.Compared, res.Read = d.Compared, d.Read
 		return errors.Join(res.print(opts), problem)
 	})
 }

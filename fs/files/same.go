@@ -12,45 +12,85 @@ import (
 	"holdfast/fs/guest/volume"
 )
 
-// bit is a run of a file's content as the maps tell it: bytes of a chunk, or
-// zeros where the id is none.
+// bit is a run of a file's content as the maps tell it.
 type bit struct {
-	id     pack.ID
-	from   int64 // in the chunk
+	sort   bitSort
+	id     pack.ID // of a chunk
+	from   int64   // in the chunk
 	length int64
+	whole  bool // it is all of the chunk
 }
 
-// errUntold says that the maps don't tell what a file holds: it is compressed, or
-// lies in the metadata.
-var errUntold = errors.New("the content is not told by the maps")
+type bitSort uint8
 
-// sameContent tells whether the maps prove that two files of one size hold the
-// same. It reads no data. false means that it is not proved: the same bytes may
-// be cut into other chunks.
-func sameContent(ctx context.Context, a *Space, p Place, b *Space, q Place, size int64) (bool, error) {
+const (
+	zeroBit  bitSort = iota // a hole of the file or of the version
+	chunkBit                // bytes of a chunk
+	darkBit                 // not told by the maps: compressed, or within the metadata
+)
+
+// verdict is what the maps prove of two files of one size.
+type verdict struct {
+	differ bool
+	doubts []span // where they prove nothing, in order; none when differ is set
+}
+
+// span is a run of a file, [from, to).
+type span struct{ from, to int64 }
+
+// maxDoubts are kept apart; what follows them is one.
+const maxDoubts = 1024
+
+// judge compares two files of one size by the maps, and reads no data. Runs of the
+// same chunk prove that they are the same. A chunk that lies in the file from end
+// to end, beside another of its length, proves a difference: ids are hashes. What
+// neither proves is in doubt, as the last chunk mostly is: its block goes on behind
+// the file's end.
+func judge(ctx context.Context, a *Space, p Place, b *Space, q Place, size int64) (v verdict, err error) {
 	one, two := &bits{s: a, p: p, size: size}, &bits{s: b, p: q, size: size}
 	for done := int64(0); done < size; {
 		x, err := one.next(ctx)
 		if err != nil {
-			return false, untold(err)
+			return v, err
 		}
 		y, err := two.next(ctx)
 		if err != nil {
-			return false, untold(err)
-		}
-		if x.id != y.id || !x.id.IsZero() && x.from != y.from {
-			return false, nil
+			return v, err
 		}
 		n := min(x.length, y.length)
+		switch {
+		case x.same(y):
+		case x.whole && y.whole && x.length == y.length && x.id != y.id:
+			return verdict{differ: true}, nil
+		default:
+			v.doubt(done, done+n)
+		}
 		one.take(n)
 		two.take(n)
 		done += n
 	}
-	return true, nil
+	return v, nil
 }
 
-// sameBytes reads two files of one size until they differ.
-func sameBytes(ctx context.Context, a *Space, p Place, b *Space, q Place, size int64) (bool, error) {
+// same tells whether two bits hold the same as far as both go.
+func (x bit) same(y bit) bool {
+	return x.sort == y.sort && (x.sort == zeroBit || x.sort == chunkBit && x.id == y.id && x.from == y.from)
+}
+
+func (v *verdict) doubt(from, to int64) {
+	if last := len(v.doubts) - 1; last >= 0 && (v.doubts[last].to == from || last+1 == maxDoubts) {
+		v.doubts[last].to = to
+		return
+	}
+	v.doubts = append(v.doubts, span{from, to})
+}
+
+// doubtStep is how much of a doubt is read at a time: a difference mostly shows at
+// its start.
+const doubtStep = pack.MaxChunk
+
+// sameBytes reads a run of two files until they differ. read is told of every step.
+func sameBytes(ctx context.Context, a *Space, p Place, b *Space, q Place, run span, read func(n int64)) (bool, error) {
 	one, err := a.Open(ctx, p)
 	if err != nil {
 		return false, err
@@ -59,9 +99,10 @@ func sameBytes(ctx context.Context, a *Space, p Place, b *Space, q Place, size i
 	if err != nil {
 		return false, err
 	}
-	x, y := make([]byte, min(size, readStep)), make([]byte, min(size, readStep))
-	for off := int64(0); off < size; off += readStep {
-		n := min(size-off, readStep)
+	x, y := make([]byte, min(run.to-run.from, doubtStep)), make([]byte, min(run.to-run.from, doubtStep))
+	for off := run.from; off < run.to; off += doubtStep {
+		n := min(run.to-off, doubtStep)
+		read(2 * n)
 		if err := readAll(ctx, one, p.Node, x[:n], off); err != nil {
 			return false, err
 		}
@@ -83,13 +124,6 @@ func readAll(ctx context.Context, fs guest.Filesystem, n guest.Node, b []byte, o
 	}
 	if err == nil || errors.Is(err, io.EOF) {
 		err = io.ErrUnexpectedEOF
-	}
-	return err
-}
-
-func untold(err error) error {
-	if errors.Is(err, errUntold) {
-		return nil
 	}
 	return err
 }
@@ -117,7 +151,7 @@ func (b *bits) next(ctx context.Context) (bit, error) {
 
 func (b *bits) take(n int64) {
 	x := &b.list[0]
-	x.from, x.length = x.from+n, x.length-n
+	x.from, x.length, x.whole = x.from+n, x.length-n, false
 	b.at += n
 	if x.length == 0 {
 		b.list = b.list[1:]
@@ -156,7 +190,8 @@ func (b *bits) fill(ctx context.Context) error {
 		b.list = append(b.list[:0], bit{length: at.Length})
 		return nil
 	case at.Place < 0:
-		return errUntold
+		b.list = append(b.list[:0], bit{sort: darkBit, length: at.Length})
+		return nil
 	}
 	return b.place(ctx, at.Place, min(at.Length, disk.RegionSize))
 }
@@ -174,12 +209,9 @@ func (b *bits) place(ctx context.Context, off, length int64) error {
 		if r.Offset > end {
 			b.list = append(b.list, bit{length: r.Offset - end})
 		}
-		d := v.readers[r.Disk]
-		if d == nil {
-			failed = errUntold
-			return false
-		}
-		if failed = b.run(ctx, d, r.DiskOffset, r.Length); failed != nil {
+		if d := v.readers[r.Disk]; d == nil {
+			b.list = append(b.list, bit{sort: darkBit, length: r.Length})
+		} else if failed = b.run(ctx, d, r.DiskOffset, r.Length); failed != nil {
 			return false
 		}
 		end = r.Offset + r.Length
@@ -213,7 +245,7 @@ func (b *bits) run(ctx context.Context, d *disk.Reader, off, length int64) error
 			if start > at {
 				b.list = append(b.list, bit{length: start - at})
 			}
-			b.list = append(b.list, bit{e.ID, start - int64(e.Off), end - start})
+			b.list = append(b.list, bit{chunkBit, e.ID, start - int64(e.Off), end - start, end-start == int64(e.Len)})
 			at = end
 		}
 		if at < from+n {
