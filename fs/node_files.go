@@ -95,7 +95,7 @@ func (n *filesNode) spaceEntries(ctx context.Context, found *files.Found) (list 
 	}
 	list = append(list, n.spaceEntry(found))
 	for _, m := range space.Mounts {
-		if space.System == files.Windows {
+		if space.System == files.Windows && m.Problem == "" {
 			list = append(list, n.driveEntry(m.Path[1:]))
 		}
 	}

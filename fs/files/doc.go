@@ -23,7 +23,9 @@
 // What is not to be found (a network filesystem, a missing disk, noauto) leaves
 // the directory below as it is and is named with the reason in volumes.json.
 // Kernel filesystems (proc, tmpfs, …) and swap are passed over. A guest with
-// Windows has drives instead: C is the volume that holds Windows, the others
+// Windows has drives instead, by the letters that its registry tells of
+// partitions (letters.go); the volumes of which it tells none are noted. Without
+// a registry that can be read C is the volume that holds Windows, and the others
 // follow in the order of the disks.
 //
 // All of this is the guest's own data and hostile: fstab is read up to a length,

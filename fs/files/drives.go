@@ -3,6 +3,7 @@ package files
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"holdfast/fs/guest"
@@ -17,9 +18,10 @@ var hiddenTypes = []string{
 	"0x27", "0xef",
 }
 
-// drives makes the Space of a guest with Windows: C is the volume that holds
-// Windows, the others of Microsoft's filesystems follow in their order. Without
-// Windows the Space is empty.
+// drives makes the Space of a guest with Windows, by the letters that its
+// registry tells. Where that can't be read C is the volume that holds Windows, and
+// the others of Microsoft's filesystems follow in their order. Without Windows the
+// Space is empty.
 func drives(ctx context.Context, f *Found) (*Space, error) {
 	s := &Space{covered: map[Place]int{}}
 	var system *Volume
@@ -38,22 +40,76 @@ func drives(ctx context.Context, f *Found) (*Space, error) {
 		return s, nil
 	}
 	s.System = Windows
-	s.note("letters are given in the order of the volumes: the guest may use others")
 	s.mounts = []mounted{{}} // the top, which has no volume
-	s.letter(ctx, 'C', system)
-	next := 'D'
-	for _, v := range f.Volumes {
-		if v != system && lettered(v) && next <= 'Z' {
-			s.letter(ctx, next, v)
-			next++
-		}
+	if err := s.byRegistry(ctx, f, system); err != nil {
+		return nil, err
 	}
 	return s, ctx.Err()
 }
 
+// byRegistry gives the letters that the guest's registry tells, or else those
+// of the volumes' order. The error is not the guest's.
+func (s *Space) byRegistry(ctx context.Context, f *Found, system *Volume) error {
+	known, dirty, err := registered(ctx, system)
+	if ours(ctx, err) {
+		return err
+	}
+	if err == nil && len(known) == 0 {
+		err = fmt.Errorf("the registry tells none: %w", guest.ErrNotExist)
+	}
+	if err != nil {
+		s.note("letters are given in the order of the volumes, the guest may use others: %v", err)
+		s.byOrder(ctx, f, system)
+		return nil
+	}
+	if dirty {
+		s.note("the registry was being written: letters that were given shortly before may be others")
+	}
+	if !slices.ContainsFunc(known, func(a assigned) bool { return f.assignedTo(a) == system }) {
+		i := slices.IndexFunc([]rune(letters), func(l rune) bool {
+			return !slices.ContainsFunc(known, func(a assigned) bool { return a.letter == l })
+		})
+		if i < 0 {
+			return nil
+		}
+		s.note("the registry tells no letter of the volume that holds it")
+		s.letter(ctx, rune(letters[i]), "", system)
+	}
+	for _, a := range known {
+		if v := f.assignedTo(a); v != nil {
+			s.letter(ctx, a.letter, a.source(), v)
+		} else {
+			s.add(Mount{Path: "/" + string(a.letter), Source: a.source(), Problem: f.lacking(a)}, nil)
+		}
+	}
+	slices.SortFunc(s.drives, func(a, b drive) int { return strings.Compare(a.Letter, b.Letter) })
+	for _, v := range f.Volumes {
+		if lettered(v) && !slices.Contains(s.shown, v) {
+			s.note("%s/%s has no letter", v.Disk(), v.Name)
+		}
+	}
+	return nil
+}
+
+// letters in the order in which Windows gives them.
+const letters = "CDEFGHIJKLMNOPQRSTUVWXYZAB"
+
+// byOrder gives C to the volume that holds Windows and the next ones to the
+// others.
+func (s *Space) byOrder(ctx context.Context, f *Found, system *Volume) {
+	s.letter(ctx, 'C', "", system)
+	next := 'D'
+	for _, v := range f.Volumes {
+		if v != system && lettered(v) && next <= 'Z' {
+			s.letter(ctx, next, "", v)
+			next++
+		}
+	}
+}
+
 // letter gives a volume its letter.
-func (s *Space) letter(ctx context.Context, letter rune, v *Volume) {
-	m := Mount{Path: "/" + string(letter)}
+func (s *Space) letter(ctx context.Context, letter rune, source string, v *Volume) {
+	m := Mount{Path: "/" + string(letter), Source: source}
 	fs, err := v.Open(ctx)
 	if err != nil {
 		m.Problem = err.Error()

@@ -89,7 +89,7 @@ func TestExtractLeavesPrivilegesOut(t *testing.T) {
 
 // One file, its link by itself, and what is refused.
 func TestExtractOne(t *testing.T) {
-	s := space(t, gptDisk(t, "vda", part{"", "", tree{"etc/fstab": "/dev/sda1 / ext4\n", "empty": "", "link": "->/etc/fstab", "dir/x": "y"}}))
+	s := space(t, gptDisk(t, "vda", partition{"", "", tree{"etc/fstab": "/dev/sda1 / ext4\n", "empty": "", "link": "->/etc/fstab", "dir/x": "y"}}))
 	dir := t.TempDir()
 	extract(t, s, "/etc/fstab", dir, "one", ExtractOptions{})
 	extract(t, s, "/empty", dir, "empty", ExtractOptions{})
@@ -114,7 +114,7 @@ func TestExtractOne(t *testing.T) {
 // second must not go where the first leads.
 func TestExtractStaysInside(t *testing.T) {
 	outside := t.TempDir()
-	image := ext4(t, part{"", "", tree{"etc/fstab": "/dev/vda / ext4\n", "d/aaaa": "->" + outside, "d/aaab/evil": "x", "d/up": "->..", "d/uq/evil2": "x"}})
+	image := ext4(t, partition{"", "", tree{"etc/fstab": "/dev/vda / ext4\n", "d/aaaa": "->" + outside, "d/aaab/evil": "x", "d/up": "->..", "d/uq/evil2": "x"}})
 	b, err := os.ReadFile(image)
 	if err != nil {
 		t.Fatal(err)

@@ -29,7 +29,7 @@ func TestNamedWithoutReader(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	f := look(t, gptDisk(t, "vda", part{label: "root", files: tree{"etc/": ""}}),
+	f := look(t, gptDisk(t, "vda", partition{label: "root", files: tree{"etc/": ""}}),
 		volume.Disk{Name: "vdb", Volume: guesttest.OpenFile(t, squash)}, volume.Disk{Name: "cd", Volume: guesttest.OpenFile(t, cd)})
 	if len(f.Volumes) != 1 || f.Volumes[0].Name != "p1" {
 		t.Errorf("%d volumes are shown", len(f.Volumes))

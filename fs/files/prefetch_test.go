@@ -7,7 +7,7 @@ import (
 
 // Asking ahead for any range of any file is harmless without a disk to ask.
 func TestPrefetchOfNothing(t *testing.T) {
-	s := space(t, gptDisk(t, "vda", part{"", "", tree{"etc/fstab": "/dev/sda1 / ext4\n", "sparse": "x"}}))
+	s := space(t, gptDisk(t, "vda", partition{"", "", tree{"etc/fstab": "/dev/sda1 / ext4\n", "sparse": "x"}}))
 	for _, path := range []string{"/", "/etc/fstab"} {
 		p, err := s.Resolve(context.Background(), path, true)
 		if err != nil {

@@ -35,8 +35,8 @@ func twoDisks(t testing.TB) *Space {
 		"share/": "", "ondemand/": "", "tmp/": "", "srv/under/": "", "link": "->/srv/../srv", "loop": "->loop", "up": "->../../../etc/hostname",
 		"down": "->home/alice/file", "file": "x"}
 	return space(t,
-		gptDisk(t, "vda", part{"boot", "", tree{"vmlinuz": "kernel"}}, part{"root", rootUUID, root}),
-		gptDisk(t, "second", part{"my data", "", tree{"payload": "big"}}, part{"home", homeUUID, tree{"alice/file": "hello", "data/": "", "back": "->../etc/hostname"}}))
+		gptDisk(t, "vda", partition{"boot", "", tree{"vmlinuz": "kernel"}}, partition{"root", rootUUID, root}),
+		gptDisk(t, "second", partition{"my data", "", tree{"payload": "big"}}, partition{"home", homeUUID, tree{"alice/file": "hello", "data/": "", "back": "->../etc/hostname"}}))
 }
 
 // Everything lies where the guest sees it, also over disks.
@@ -99,7 +99,7 @@ func TestSpaceWithoutEnd(t *testing.T) {
 	for range 600 {
 		lines.WriteString("/a /a/a/a none bind\n")
 	}
-	s := space(t, gptDisk(t, "vda", part{"", "", tree{"etc/fstab": lines.String(), "a/a/a/a/": "", "b/": ""}}))
+	s := space(t, gptDisk(t, "vda", partition{"", "", tree{"etc/fstab": lines.String(), "a/a/a/a/": "", "b/": ""}}))
 	if got := read(s, "/etc/fstab"); !strings.HasPrefix(got, "/dev/sda1") {
 		t.Errorf("got %.80q", got)
 	}
@@ -131,13 +131,13 @@ func TestSpaceWithoutEnd(t *testing.T) {
 
 // The root is the volume whose fstab names it; the other is told.
 func TestSpaceOfTwoRoots(t *testing.T) {
-	other := part{"other", "", tree{"etc/fstab": "UUID=" + rootUUID + " / ext4\n", "which": "other"}}
-	right := part{"right", rootUUID, tree{"etc/fstab": "UUID=" + rootUUID + " / ext4\n", "which": "right"}}
+	other := partition{"other", "", tree{"etc/fstab": "UUID=" + rootUUID + " / ext4\n", "which": "other"}}
+	right := partition{"right", rootUUID, tree{"etc/fstab": "UUID=" + rootUUID + " / ext4\n", "which": "right"}}
 	s := space(t, gptDisk(t, "vda", other, right))
 	if got := read(s, "/which"); got != "right" || len(s.Notes) != 1 {
 		t.Errorf("the root is %q, notes %q", got, s.Notes)
 	}
-	s = space(t, gptDisk(t, "vda", part{"data", "", tree{"x": ""}}))
+	s = space(t, gptDisk(t, "vda", partition{"data", "", tree{"x": ""}}))
 	if s.System != "" || names(t, s, "/") != "" {
 		t.Errorf("a disk without a system has the root %+v", s)
 	}
@@ -145,11 +145,11 @@ func TestSpaceOfTwoRoots(t *testing.T) {
 
 // An fstab that is a link, out of the guest and within.
 func TestSpaceOfLinkedTable(t *testing.T) {
-	s := space(t, gptDisk(t, "vda", part{"", "", tree{"etc/fstab": "->../../../../usr/fstab", "usr/fstab": "/dev/sda1 / ext4\n", "in": "yes"}}))
+	s := space(t, gptDisk(t, "vda", partition{"", "", tree{"etc/fstab": "->../../../../usr/fstab", "usr/fstab": "/dev/sda1 / ext4\n", "in": "yes"}}))
 	if got := read(s, "/in"); got != "yes" {
 		t.Errorf("got %q", got)
 	}
-	s = space(t, gptDisk(t, "vda", part{"", "", tree{"etc/fstab": "->/etc/fstab"}}))
+	s = space(t, gptDisk(t, "vda", partition{"", "", tree{"etc/fstab": "->/etc/fstab"}}))
 	if s.System != "" {
 		t.Error("a loop of links is no fstab")
 	}

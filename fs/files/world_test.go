@@ -18,14 +18,14 @@ const partSize = 8 << 20
 // slash is a directory, a content that begins with "->" a link's target.
 type tree map[string]string
 
-// part is a partition with an ext4 filesystem.
-type part struct {
+// partition is one with an ext4 filesystem.
+type partition struct {
 	label, uuid string
 	files       tree
 }
 
 // gptDisk makes a disk of partitions without root.
-func gptDisk(t testing.TB, name string, parts ...part) volume.Disk {
+func gptDisk(t testing.TB, name string, parts ...partition) volume.Disk {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), name)
 	script := "label: gpt\nunit: sectors\n"
@@ -58,7 +58,7 @@ func gptDisk(t testing.TB, name string, parts ...part) volume.Disk {
 }
 
 // ext4 makes a filesystem of a tree.
-func ext4(t testing.TB, p part) string {
+func ext4(t testing.TB, p partition) string {
 	t.Helper()
 	dir := t.TempDir()
 	for name, text := range p.files {
