@@ -283,7 +283,7 @@ func (s *Store) finishLeftover(name string, n uint64) error {
 // alone does not tell: what was not synced reaches the disk in any order. A root
 // in it was not yet visible and is to be struck out.
 func (s *Store) isWhole(l *media.Leftover, n uint64) bool {
-	proof, err := pack.Prove(context.Background(), l, l.Size, func(e pack.Entry, _ []byte, err error) error {
+	proof, err := pack.Prove(context.Background(), l, l.Size, pack.ProveOptions{}, func(e pack.Entry, _ []byte, err error) error {
 		if err == nil && e.Kind == pack.KindRoot {
 			err = errors.New("it holds a root")
 		}

@@ -119,8 +119,8 @@ func (c *checker) packsAgree(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, n := range lead {
-		c.Chunks += int64(n)
+	for _, p := range lead {
+		c.Chunks += int64(p.Count)
 	}
 	known := map[uint64]packInfo{}
 	var total int64
@@ -129,18 +129,18 @@ func (c *checker) packsAgree(ctx context.Context) error {
 	}
 	c.phase("packs", total)
 	for n, info := range known {
-		if err := c.packAgrees(ctx, n, info, lead[n]); err != nil {
+		if err := c.packAgrees(ctx, n, info, lead[n].Count); err != nil {
 			return err
 		}
 	}
-	for n, count := range lead {
+	for n, p := range lead {
 		if _, is := known[n]; is {
 			continue
 		}
 		if again, err := c.knows(n); err != nil {
 			return err
 		} else if !again {
-			c.problem(n, Problem{Kind: "index", Text: fmt.Sprintf("%d entries lead to a pack that the index does not know", count)})
+			c.problem(n, Problem{Kind: "index", Text: fmt.Sprintf("%d entries lead to a pack that the index does not know", p.Count)})
 		}
 	}
 	unknown, err := c.UnknownPacks(ctx)

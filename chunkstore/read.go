@@ -119,7 +119,8 @@ func (s *Store) readPlace(id ID, at place, buf []byte) ([]byte, error) {
 		buf = make([]byte, n)
 	}
 	buf = buf[:n]
-	switch got, err := f.ReadAt(buf, int64(at.offset)); {
+	got, err := f.ReadAt(buf, int64(at.offset))
+	switch {
 	case got == n:
 		return buf, nil
 	case errors.Is(err, io.EOF):

@@ -189,7 +189,7 @@ func TestRebuildTakesTheGoodRecord(t *testing.T) {
 		}
 		writeAll(t, mem, path, b)
 		s, _ = openFor(t, mem, false)
-		if _, err := s.ProvePack(context.Background(), first, ProveOptions{Expect: -1}); err != nil {
+		if _, err := s.ProvePack(context.Background(), first, ProveOptions{Expect: NoPlaces}); err != nil {
 			t.Fatal(err)
 		}
 		ses, err := s.Begin(context.Background(), "again")

@@ -2,6 +2,7 @@ package chunkstore
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 
@@ -13,6 +14,16 @@ import (
 // chunksAt calls fn for every index entry that leads to a pack for which want
 // is true. It goes through the whole index.
 func (s *Store) chunksAt(ctx context.Context, want func(pack uint64) bool, fn func(ID, place) error) error {
+	return s.eachPlace(ctx, func(id ID, at place) error {
+		if !want(at.pack) {
+			return nil
+		}
+		return fn(id, at)
+	})
+}
+
+// eachPlace calls fn for every chunk in the index.
+func (s *Store) eachPlace(ctx context.Context, fn func(ID, place) error) error {
 	it, err := s.index.NewIterWithContext(ctx, &pebble.IterOptions{LowerBound: []byte{keyChunk}, UpperBound: []byte{keyChunk + 1}})
 	if err != nil {
 		return fmt.Errorf("list chunks in the index: %w", err)
@@ -30,22 +41,53 @@ func (s *Store) chunksAt(ctx context.Context, want func(pack uint64) bool, fn fu
 		if err != nil || len(it.Key()) != 1+len(ID{}) {
 			return fmt.Errorf("list chunks in the index: bad entry %x: %w", it.Key(), err)
 		}
-		if want(at.pack) {
-			if err := fn(ID(it.Key()[1:]), at); err != nil {
-				return err
-			}
+		if err := fn(ID(it.Key()[1:]), at); err != nil {
+			return err
 		}
 	}
 	return it.Error()
 }
 
-// CountPlaces counts the index entries that lead to each pack. Packs of which
-// the index has no entry of their own are counted too. It costs one pass over
-// the index and 16 bytes a pack.
-func (s *Store) CountPlaces(ctx context.Context) (map[uint64]int, error) {
-	n := map[uint64]int{}
-	err := s.chunksAt(ctx, func(p uint64) bool { n[p]++; return false }, nil)
-	return n, err
+// Places sums up the index entries that lead to a pack: two packs, or a pack and
+// its footer, that have the same entries have the same sum.
+type Places struct {
+	Count int // negative: not known
+	Sum   uint64
+}
+
+// NoPlaces says that what leads to a pack is not known.
+var NoPlaces = Places{Count: -1}
+
+func (p *Places) add(id ID, at place) {
+	// Ids are hashes; what is mixed in keeps a wrong place from looking right.
+	h := binary.LittleEndian.Uint64(id[:]) ^ (uint64(at.offset)<<32 | uint64(at.payloadLen))
+	h = (h ^ h>>29) * 0xbf58476d1ce4e5b9
+	p.Count++
+	p.Sum += h ^ h>>32
+}
+
+// CountPlaces sums up the index entries that lead to each pack. Packs of which
+// the index has no entry of their own are there, too. It costs one pass over
+// the index and 24 bytes a pack.
+func (s *Store) CountPlaces(ctx context.Context) (map[uint64]Places, error) {
+	all := map[uint64]*Places{}
+	var last *Places
+	var lastOf uint64
+	err := s.eachPlace(ctx, func(id ID, at place) error {
+		if last == nil || at.pack != lastOf {
+			if last, lastOf = all[at.pack], at.pack; last == nil {
+				last = new(Places)
+				all[at.pack] = last
+			}
+		}
+		last.add(id, at)
+		return nil
+	})
+	sums := make(map[uint64]Places, len(all))
+	for n, p := range all {
+		sums[n] = *p
+	}
+	return sums, err
 }
 
 // PackOf returns the pack in which the index has a chunk.

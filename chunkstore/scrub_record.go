@@ -3,28 +3,49 @@ package chunkstore
 import (
 	"errors"
 	"fmt"
+	"sync"
 
 	"github.com/cockroachdb/pebble/v2"
 
 	"holdfast/chunkstore/pack"
 )
 
+// compare sees whether the pack's footer names what the index has in it.
+func (p *packProver) compare(entries []pack.Entry) {
+	var has Places
+	for _, e := range entries {
+		has.add(e.ID, place{p.Pack, e.Offset, e.PayloadLen})
+	}
+	p.asKnown = p.Known && has == p.opts.Expect
+}
+
+// plainBuffers holds buffers for decoded chunks that nobody keeps.
+var plainBuffers = sync.Pool{New: func() any { b := make([]byte, 0, pack.MaxChunk+pack.Slack); return &b }}
+
+// decode decodes a record and computes its chunk's id. Safe for concurrent use.
+func (p *packProver) decode(e pack.Entry, rec []byte) error {
+	buf := plainBuffers.Get().(*[]byte)
+	defer plainBuffers.Put(buf)
+	_, err := p.codec.Decode(*buf, rec, e.ID)
+	return err
+}
+
 // record judges one record of the pack.
 func (p *packProver) record(e pack.Entry, rec []byte, err error) error {
 	p.Records++
 	at := place{p.Pack, e.Offset, e.PayloadLen}
-	deep := p.opts.Deep
+	if p.asKnown && err == nil {
+		p.matched++
+		return errors.Join(p.noteWhole(e.ID, at), p.checkRoot(e, rec))
+	}
 	where, ok, lerr := p.lookup(e.ID)
 	if lerr != nil {
 		return lerr
 	}
 	if ok && where == at {
 		p.matched++
-	} else if err == nil {
-		deep = true // before the index is pointed here
-	}
-	if err == nil && deep {
-		if p.plain, err = p.codec.Decode(p.plain, rec, e.ID); err != nil {
+	} else if err == nil && !p.opts.Deep { // before the index is pointed here
+		if err = p.decode(e, rec); err != nil {
 			err = damageAt(pack.Corrupt, e.ID, at, err)
 		}
 	}

@@ -96,7 +96,7 @@ func (r *packRepair) run(reader func(io.ReaderAt) io.ReaderAt) error {
 	}
 	r.rescue = r.rescue || r.found.Result == PackUnreadable
 	if r.Lost = r.found.Plan().Lost; !r.rescue || !r.found.Known {
-		if _, err = pack.Prove(r.ctx, in, f.Size(), r.keep); err != nil {
+		if _, err = pack.Prove(r.ctx, in, f.Size(), pack.ProveOptions{}, r.keep); err != nil {
 			return errors.Join(err, r.abandon())
 		}
 	}

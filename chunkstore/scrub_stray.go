@@ -11,7 +11,7 @@ import (
 // strays finds the index entries that point into the pack and that none of its
 // records answered: wrong ones, or those of records that a scan could not find.
 func (p *packProver) strays() error {
-	if p.opts.Expect >= 0 && p.matched >= p.opts.Expect && !p.proof.Scanned {
+	if p.opts.Expect.Count >= 0 && p.matched >= p.opts.Expect.Count && !p.proof.Scanned {
 		return nil
 	}
 	type stray struct {

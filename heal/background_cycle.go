@@ -83,7 +83,7 @@ func (r *round) endCycle(ctx context.Context, c cycle) error {
 		return err
 	}
 	for _, n := range unknown {
-		if err := s.prove(ctx, target{number: n, unknown: true, expect: -1}); err != nil {
+		if err := s.prove(ctx, target{number: n, unknown: true, expect: chunkstore.NoPlaces}); err != nil {
 			return err
 		}
 	}

@@ -41,7 +41,7 @@ type BackgroundScrub struct {
 	rate  int64 // the runner's bound, to say when it is too small
 	now   func() time.Time
 
-	places map[uint64]int // see chunkstore.CountPlaces; of the time when the process began
+	places map[uint64]chunkstore.Places // see chunkstore.CountPlaces; of the time when the process began
 	retry  map[uint64]retry
 	marked struct{ found, now int64 } // damage when the versions were last marked
 	since  time.Time                  // when new packs were first seen of which some are left

@@ -86,7 +86,7 @@ type target struct {
 	number  uint64
 	size    int64
 	unknown bool
-	expect  int
+	expect  chunkstore.Places
 }
 
 func (s *scrub) run(ctx context.Context) error {
@@ -98,13 +98,7 @@ func (s *scrub) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := s.proveAll(ctx, targets); err != nil {
-		return err
-	}
-	if err := s.noteGone(ctx); err != nil {
-		return err
-	}
-	if err := s.resolve(ctx); err != nil {
+	if err := s.proveAndResolve(ctx, targets); err != nil {
 		return err
 	}
 	if err := s.rescue(ctx); err != nil {
@@ -178,6 +172,24 @@ func (s *scrub) fresh(p chunkstore.PackProof) bool {
 	return s.opts.OlderThan > 0 && p.Result == chunkstore.PackWhole && (p.Deep || !s.opts.Deep) && s.began.Sub(p.When) < s.opts.OlderThan
 }
 
+// proveAndResolve proves the packs and follows the maps: at once where nothing is
+// to be mended, or else one after the other, as what the packs' records mend in
+// the index is not to be called lost.
+func (s *scrub) proveAndResolve(ctx context.Context, targets []target) error {
+	g, gctx := errgroup.WithContext(ctx)
+	if s.opts.Repair && !s.opts.DryRun {
+		g.SetLimit(1)
+	}
+	g.Go(func() error {
+		if err := s.proveAll(gctx, targets); err != nil {
+			return err
+		}
+		return s.noteGone(gctx)
+	})
+	g.Go(func() error { return s.resolve(gctx) })
+	return errors.Join(g.Wait(), ctx.Err())
+}
+
 func (s *scrub) proveAll(ctx context.Context, targets []target) error {
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(runtime.GOMAXPROCS(0))
@@ -194,7 +206,7 @@ func (s *scrub) proveAll(ctx context.Context, targets []target) error {
 func (s *scrub) prove(ctx context.Context, t target) error {
 	wrap := func(r io.ReaderAt) io.ReaderAt { return s.reader(ctx, r) }
 	mend := s.opts.Repair && !s.opts.DryRun
-	found, err := s.store.ProvePack(ctx, t.number, chunkstore.ProveOptions{Deep: s.opts.Deep, Expect: t.expect, Reader: wrap, Fix: mend})
+	found, err := s.store.ProvePack(ctx, t.number, chunkstore.ProveOptions{Deep: s.opts.Deep, Expect: t.expect, Workers: s.workers(), Reader: wrap, Fix: mend})
 	if err != nil {
 		return err
 	}
@@ -206,13 +218,22 @@ func (s *scrub) prove(ctx context.Context, t target) error {
 	if found.Missing && !t.unknown {
 		s.gone[t.number] = true
 	} else if found.Result == chunkstore.PackDamaged && found.Known {
-		s.hurt = append(s.hurt, target{number: t.number, expect: -1})
+		s.hurt = append(s.hurt, target{number: t.number, expect: chunkstore.NoPlaces})
 	}
 	s.mu.Unlock()
 	if !s.opts.Repair || !found.Repairable() {
 		return nil
 	}
 	return s.mend(ctx, found)
+}
+
+// workers is how many goroutines prove one pack. A scrub in the background does
+// all in its own, which alone has the priority of the background.
+func (s *scrub) workers() int {
+	if s.turn != nil {
+		return 1
+	}
+	return runtime.GOMAXPROCS(0)
 }
 
 // reader is a pack's file as this scrub reads it.
@@ -278,6 +299,8 @@ func (s *scrub) noteGone(ctx context.Context) error {
 		return nil
 	}
 	return s.store.NoteLost(ctx, s.gone, func(d chunkstore.DamagedChunk) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
 		s.report.chunk(viewDamage(d))
 	})
 }
@@ -289,20 +312,28 @@ func (s *scrub) resolve(ctx context.Context) error {
 	}
 	w := s.newWalk()
 	w.lost = func(id chunkstore.ID) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
 		s.report.chunk(ChunkView{ID: id.String(), Kind: "missing", Tried: "a version's map names it and the index does not know it"})
 	}
 	return w.versions(ctx, "", func(v version, err error) error {
 		if err != nil {
-			s.report.find(Finding{Kind: FoundVersion, VM: v.vm, Version: v.id, Text: err.Error()})
+			s.find(Finding{Kind: FoundVersion, VM: v.vm, Version: v.id, Text: err.Error()})
 			return nil
 		}
 		err = w.disks(ctx, v, nil)
 		if unfit := (*unfitError)(nil); errors.As(err, &unfit) {
-			s.report.find(Finding{Kind: FoundVersion, VM: v.vm, Version: v.id, Text: unfit.Error()})
+			s.find(Finding{Kind: FoundVersion, VM: v.vm, Version: v.id, Text: unfit.Error()})
 			return s.store.SetRootState(catalog.RootName(v.vm, v.id), chunkstore.RootState{State: chunkstore.Hurt, When: s.began, Lasting: true})
 		}
 		return err
 	})
+}
+
+func (s *scrub) find(f Finding) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.report.find(f)
 }
 
 // rescue looks for other records of damaged chunks.
@@ -327,7 +358,7 @@ func (s *scrub) lookAgain(ctx context.Context) error {
 		return nil
 	}
 	for _, t := range s.hurt {
-		found, err := s.store.ProvePack(ctx, t.number, chunkstore.ProveOptions{Deep: s.opts.Deep, Expect: t.expect})
+		found, err := s.store.ProvePack(ctx, t.number, chunkstore.ProveOptions{Deep: s.opts.Deep, Expect: t.expect, Workers: s.workers()})
 		if err != nil {
 			return err
 		}

@@ -115,7 +115,7 @@ func provePacks(ctx context.Context, store *chunkstore.Store, v *catalog.Version
 	for i, p := range todo {
 		g.Go(func() error {
 			wrap := func(in io.ReaderAt) io.ReaderAt { return &paced{in, gctx, pc, opts.Progress} }
-			found, err := store.ProvePack(gctx, p.Number, chunkstore.ProveOptions{Deep: opts.Deep, Expect: places[p.Number], Reader: wrap})
+			found, err := store.ProvePack(gctx, p.Number, chunkstore.ProveOptions{Deep: opts.Deep, Expect: places[p.Number], Workers: runtime.GOMAXPROCS(0), Reader: wrap})
 			missing[i] = found.Missing
 			return err
 		})

@@ -30,17 +30,27 @@ type Proof struct {
 	Faults  []Fault
 }
 
-// proveWindow is how much Prove reads at once.
-const proveWindow = 2 << 20
+// ProveOptions say how a pack is proved. The zero value proves it in the
+// caller's goroutine.
+type ProveOptions struct {
+	// Workers is how many goroutines prove records side by side; with two or
+	// more the next step of the pack is read meanwhile.
+	Workers int
+	// Begin, if not nil, sees the footer's entries before the first record.
+	Begin func([]Entry)
+	// Check, if not nil, says what else is wrong with a record whose stored
+	// bytes are whole. It is called by Workers goroutines at once.
+	Check func(e Entry, rec []byte) error
+}
 
 // Prove reads a finished pack of size bytes once, front to back, and proves the
 // stored bytes of every record and of everything around them: header, footer,
 // both trailers and tables of sums, the parity, and what lies between records.
-// It calls fn for each record in order, with its bytes, valid during the call,
-// or with a *Damage. Only fn's errors and ctx's end it. It holds 2 MiB, the
-// entries and one table of sums.
-func Prove(ctx context.Context, r io.ReaderAt, size int64, fn func(e Entry, rec []byte, err error) error) (Proof, error) {
-	p := &prover{ctx: ctx, w: window{r: r, size: size, buf: make([]byte, 0, proveWindow)}, fn: fn}
+// It calls fn for each record in order, in one goroutine, with its bytes, valid
+// during the call, or with a *Damage. Only fn's errors and ctx's end it. It holds
+// 2 MiB, twice as much where it reads ahead, the entries and one table of sums.
+func Prove(ctx context.Context, r io.ReaderAt, size int64, opts ProveOptions, fn func(e Entry, rec []byte, err error) error) (Proof, error) {
+	p := &prover{ctx: ctx, r: r, size: size, opts: opts, fn: fn}
 	if err := p.run(); err != nil {
 		return Proof{}, err
 	}
@@ -50,10 +60,13 @@ func Prove(ctx context.Context, r io.ReaderAt, size int64, fn func(e Entry, rec 
 type prover struct {
 	Proof
 	ctx  context.Context
-	w    window
+	r    io.ReaderAt
+	size int64
+	opts ProveOptions
 	fn   func(Entry, []byte, error) error
 	t    trailer
 	gaps []gap
+	bufs [2][]byte // one is read into while the other is proved
 }
 
 // gap is a run of bytes that belongs to no record: unsynced bytes of a crash, a
@@ -64,17 +77,11 @@ func (p *prover) fault(part string, off, n int64, err error) {
 	p.Faults = append(p.Faults, Fault{Part: part, Offset: off, Length: n, Unreadable: isReadError(err), Err: err})
 }
 
-// isReadError tells an I/O error from bytes that are wrong or not there.
-func isReadError(err error) bool {
-	var re *readError
-	return errors.As(err, &re)
-}
-
 func (p *prover) run() error {
-	t, err := findTrailer(p.w.r, p.w.size)
+	t, err := findTrailer(p.r, p.size)
 	if err == nil {
 		var footer []byte
-		if footer, err = readFooter(p.w.r, p.w.size, &t); err == nil {
+		if footer, err = readFooter(p.r, p.size, &t); err == nil {
 			err = p.parseFooter(&t, footer)
 		}
 	}
@@ -89,8 +96,8 @@ func (p *prover) run() error {
 	if err := p.proveRecords(); err != nil {
 		return err
 	}
-	if p.w.size != t.size() {
-		p.fault("length", 0, p.w.size, fmt.Errorf("the pack has %d bytes, want %d", p.w.size, t.size()))
+	if p.size != t.size() {
+		p.fault("length", 0, p.size, fmt.Errorf("the pack has %d bytes, want %d", p.size, t.size()))
 	}
 	p.proveFooter()
 	if t.parity == parityNone {
@@ -109,15 +116,18 @@ func (p *prover) parseFooter(t *trailer, footer []byte) error {
 		}
 	}
 	p.Entries = entries
+	if p.opts.Begin != nil {
+		p.opts.Begin(entries)
+	}
 	return nil
 }
 
 // scan is what is left where the footer is lost: each record by itself.
 func (p *prover) scan(cause error) error {
 	p.Scanned = true
-	p.fault("footer", 0, p.w.size, cause)
+	p.fault("footer", 0, p.size, cause)
 	p.proveHeader()
-	_, _, err := Scan(p.w.r, p.w.size, func(e Entry, rec []byte) error {
+	_, _, err := Scan(p.r, p.size, func(e Entry, rec []byte) error {
 		if err := p.ctx.Err(); err != nil {
 			return err
 		}
@@ -134,7 +144,7 @@ func (p *prover) scan(cause error) error {
 	case p.ctx.Err() != nil:
 		return p.ctx.Err()
 	case err != nil:
-		p.fault("records", 0, p.w.size, &readError{err})
+		p.fault("records", 0, p.size, &readError{err})
 	}
 	return nil
 }
@@ -145,7 +155,7 @@ type stopError struct{ err error }
 func (e *stopError) Error() string { return e.err.Error() }
 
 func (p *prover) proveHeader() {
-	b, err := p.w.bytes(0, HeaderLen)
+	b, err := p.bytes(0, HeaderLen)
 	var h Header
 	if err == nil {
 		h, err = ParseHeader(b)
@@ -155,7 +165,7 @@ func (p *prover) proveHeader() {
 		return
 	}
 	p.fault("header", 0, HeaderLen, err)
-	if par, perr := OpenParity(p.w.r, p.w.size); perr == nil {
+	if par, perr := OpenParity(p.r, p.size); perr == nil {
 		if b, _, perr = par.ReadRange(0, HeaderLen); perr == nil {
 			p.Header, _ = ParseHeader(b) // zero where that is wrong too
 		}
@@ -165,56 +175,62 @@ func (p *prover) proveHeader() {
 func (p *prover) proveRecords() error {
 	pos := int64(HeaderLen)
 	for _, e := range p.Entries {
-		if err := p.ctx.Err(); err != nil {
-			return err
-		}
 		if off := int64(e.Offset); off > pos {
 			p.gaps = append(p.gaps, gap{pos, off})
 		}
 		pos = max(pos, int64(e.Offset)+int64(e.RecordLen()))
-		rec, err := p.record(e)
-		if cerr := p.ctx.Err(); cerr != nil {
-			return cerr
-		}
-		if err := p.fn(e, rec, err); err != nil {
-			return err
-		}
 	}
 	if pos < p.t.footerOff {
 		p.gaps = append(p.gaps, gap{pos, p.t.footerOff})
 	}
-	return nil
+	return p.prove(pieces{
+		len: len(p.Entries),
+		at: func(i int) piece {
+			e := &p.Entries[i]
+			return piece{int64(e.Offset), e.RecordLen()}
+		},
+		check: func(i int, b []byte) error { return p.checkRecord(&p.Entries[i], b) },
+		done: func(i int, b []byte, err error) error {
+			e := p.Entries[i]
+			if err != nil {
+				return p.fn(e, nil, p.damage(e, err))
+			}
+			return p.fn(e, b, nil)
+		},
+	})
 }
 
-// record reads and proves one record.
-func (p *prover) record(e Entry) ([]byte, error) {
-	d := &Damage{Kind: Corrupt, ID: e.ID, Pack: p.t.pack, Offset: int64(e.Offset), Length: e.RecordLen()}
-	b, err := p.w.bytes(int64(e.Offset), e.RecordLen())
-	if err != nil {
-		d.Kind, d.Err = Missing, fmt.Errorf("the pack ends at byte %d", p.w.size)
-		if isReadError(err) {
-			d.Kind, d.Err = Unreadable, err
-		}
-		return nil, d
-	}
+// checkRecord proves one record.
+func (p *prover) checkRecord(e *Entry, b []byte) error {
 	rec, err := CheckStored(b)
 	switch {
 	case err != nil:
-		d.Err = err
+		return err
 	case rec.ID != e.ID:
-		d.Err = fmt.Errorf("record is of chunk %v", rec.ID)
+		return fmt.Errorf("record is of chunk %v", rec.ID)
 	case len(rec.Bytes) != e.RecordLen() || rec.PlainLen != int(e.PlainLen) || rec.Kind != e.Kind:
-		d.Err = errors.New("record is not the one that the footer tells of")
-	default:
-		return rec.Bytes, nil
+		return errors.New("record is not the one that the footer tells of")
+	case p.opts.Check != nil:
+		return p.opts.Check(*e, b)
 	}
-	return nil, d
+	return nil
+}
+
+// damage makes the *Damage of a record that could not be read or proved.
+func (p *prover) damage(e Entry, err error) error {
+	d := &Damage{Kind: Corrupt, ID: e.ID, Pack: p.t.pack, Offset: int64(e.Offset), Length: e.RecordLen(), Err: err}
+	switch {
+	case isReadError(err):
+		d.Kind = Unreadable
+	case errors.Is(err, errCutOff):
+		d.Kind, d.Err = Missing, fmt.Errorf("the pack ends at byte %d", p.size)
+	}
+	return d
 }
 
 func (p *prover) proveFooter() {
 	n := p.t.entries * EntryLen
-	b := make([]byte, n)
-	err := p.w.into(b, p.t.footerOff)
+	b, err := p.bytes(p.t.footerOff, n)
 	if err == nil && Sum(b) != p.t.footerSum {
 		err = errors.New("its sum does not fit")
 	}
@@ -224,7 +240,7 @@ func (p *prover) proveFooter() {
 }
 
 func (p *prover) proveTrailer(off int64) {
-	b, err := p.w.bytes(off, TrailerLen)
+	b, err := p.bytes(off, TrailerLen)
 	if err == nil && !bytes.Equal(b, p.t.append(nil)) {
 		err = errors.New("it is not as it was written")
 	}
@@ -239,9 +255,8 @@ func (p *prover) proveParity() error {
 	sh := shapeOf(p.t.covered())
 	var table sums
 	for _, second := range []bool{false, true} {
-		b := make([]byte, sh.sumsLen())
-		off, n := sh.sumsOff(second), len(b)-sumLen
-		err := p.w.into(b, off)
+		off, n := sh.sumsOff(second), int(sh.sumsLen()-sumLen)
+		b, err := p.bytes(off, sh.sumsLen())
 		if err == nil {
 			if s := Sum(b[:n]); !bytes.Equal(s[:], b[n:]) {
 				err = errors.New("their own sum does not fit")
@@ -254,7 +269,7 @@ func (p *prover) proveParity() error {
 			err = errors.New("the two tables differ")
 		}
 		if err != nil {
-			p.fault("sums", off, int64(len(b)), err)
+			p.fault("sums", off, sh.sumsLen(), err)
 		}
 	}
 	p.proveTrailer(sh.parityOff() - TrailerLen)
@@ -271,73 +286,24 @@ func (p *prover) proveParity() error {
 }
 
 func (p *prover) proveBlocks(sh shape, table sums, part string, from, to int) error {
-	for i := from; i < to; i++ {
-		if err := p.ctx.Err(); err != nil {
-			return err
-		}
-		off, n := sh.place(i)
-		b, err := p.w.bytes(off, n)
-		if err == nil && !table.fits(i, b) {
-			err = fmt.Errorf("block %d does not fit its sum", i)
-		}
-		if err != nil {
-			p.fault(part, off, int64(n), err)
-		}
-	}
-	return nil
-}
-
-// window reads a file front to back in large steps, and any other way in small
-// ones.
-type window struct {
-	r    io.ReaderAt
-	size int64
-	off  int64 // of buf
-	buf  []byte
-}
-
-// readError is an I/O error, which proves nothing of the bytes.
-type readError struct{ err error }
-
-func (e *readError) Error() string { return "read pack: " + e.err.Error() }
-func (e *readError) Unwrap() error { return e.err }
-
-// bytes returns n bytes from off, valid until the next call; n is at most
-// proveWindow. Where the large step fails, the bytes are read alone.
-func (w *window) bytes(off int64, n int) ([]byte, error) {
-	if off < 0 || off+int64(n) > w.size {
-		return nil, io.ErrUnexpectedEOF
-	}
-	if off >= w.off && off+int64(n) <= w.off+int64(len(w.buf)) {
-		return w.buf[off-w.off:][:n], nil
-	}
-	w.off = off
-	w.buf = w.buf[:min(int64(cap(w.buf)), w.size-off)]
-	err := readFull(w.r, w.buf, off, w.size)
-	if err != nil {
-		w.buf = w.buf[:n]
-		err = readFull(w.r, w.buf, off, w.size)
-	}
-	if err == nil {
-		return w.buf[:n], nil
-	}
-	w.buf = w.buf[:0]
-	if errors.Is(err, io.ErrUnexpectedEOF) { // it was cut off meanwhile
-		return nil, err
-	}
-	return nil, &readError{err}
-}
-
-// into fills b from off.
-func (w *window) into(b []byte, off int64) error {
-	for len(b) > 0 {
-		n := min(len(b), proveWindow)
-		got, err := w.bytes(off, n)
-		if err != nil {
-			return err
-		}
-		copy(b, got)
-		b, off = b[n:], off+int64(n)
-	}
-	return nil
+	return p.prove(pieces{
+		len: to - from,
+		at: func(i int) piece {
+			off, n := sh.place(from + i)
+			return piece{off, n}
+		},
+		check: func(i int, b []byte) error {
+			if !table.fits(from+i, b) {
+				return fmt.Errorf("block %d does not fit its sum", from+i)
+			}
+			return nil
+		},
+		done: func(i int, b []byte, err error) error {
+			if err != nil {
+				off, _ := sh.place(from + i)
+				p.fault(part, off, int64(len(b)), err)
+			}
+			return nil
+		},
+	})
 }

@@ -2,24 +2,141 @@ package pack
 
 import (
 	"bytes"
+	"cmp"
 	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
 	"testing"
 )
 
-// proveAll returns the faults and the damaged records of a pack.
+// proveAll returns the faults and the damaged records of a pack, which are the
+// same in one goroutine and in several; that is looked at for some packs.
 func proveAll(t *testing.T, b []byte) (Proof, int) {
 	t.Helper()
-	bad := 0
-	p, err := Prove(context.Background(), bytes.NewReader(b), int64(len(b)), func(_ Entry, _ []byte, err error) error {
+	one, bad := proveWith(t, b, ProveOptions{})
+	if Sum(b)[0]%16 > 0 {
+		return one, bad
+	}
+	for _, workers := range []int{2, 5} {
+		p, n := proveWith(t, b, ProveOptions{Workers: workers})
+		if n != bad || fmt.Sprint(p) != fmt.Sprint(one) {
+			t.Fatalf("%d workers: %d bad records, %+v; one: %d, %+v", workers, n, p, bad, one)
+		}
+	}
+	return one, bad
+}
+
+func proveWith(t *testing.T, b []byte, opts ProveOptions) (Proof, int) {
+	t.Helper()
+	bad, began := 0, 0
+	last := int64(-1)
+	opts.Begin = func(e []Entry) { began = len(e) }
+	p, err := Prove(context.Background(), bytes.NewReader(b), int64(len(b)), opts, func(e Entry, rec []byte, err error) error {
 		if err != nil {
 			bad++
+		} else if r, err := CheckStored(rec); err != nil || r.ID != e.ID {
+			t.Fatalf("record at %d: %v, %v", e.Offset, r.ID, err)
 		}
+		if int64(e.Offset) <= last && began == 5 { // of a pack that was written here
+			t.Fatalf("record at %d came behind that at %d", e.Offset, last)
+		}
+		last = int64(e.Offset)
 		return nil
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return p, bad
+}
+
+// TestProveInSteps proves a pack that takes several steps, in one goroutine and
+// in several: the same records come in the same order, whatever of them is hurt,
+// can't be read or fails the caller's check.
+func TestProveInSteps(t *testing.T) {
+	c, err := NewCodec(Key{1}, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dst := &proveDest{}
+	w := NewWriter(dst, Header{Pack: 7}, WriterOptions{})
+	rng := rand.NewChaCha8([32]byte{3})
+	const records = 150
+	for i := range records {
+		plain := make([]byte, 1+(i*7919)%MaxChunk)
+		rng.Read(plain)
+		if _, err := w.Append(c.Encode(nil, KindData, c.ID(plain), plain)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Seal(); err != nil {
+		t.Fatal(err)
+	}
+	if len(dst.b) < 2*proveWindow {
+		t.Fatalf("a pack of %d bytes has no steps", len(dst.b))
+	}
+	_, entries, err := ReadFooter(bytes.NewReader(dst.b), int64(len(dst.b)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	dst.b[entries[40].Offset+100] ^= 1
+	unread := entries[90]
+	stop := errors.New("stop")
+	for _, workers := range []int{0, 1, 2, 7} {
+		var seen []string
+		opts := ProveOptions{Workers: workers, Check: func(e Entry, rec []byte) error {
+			if e.ID == entries[120].ID {
+				return fmt.Errorf("not this one: %w", io.ErrUnexpectedEOF)
+			}
+			_, err := c.Decode(nil, rec, e.ID)
+			return err
+		}}
+		r := &holedReader{dst.b, int64(unread.Offset) + 5}
+		if _, err := Prove(context.Background(), r, int64(len(dst.b)), opts, func(e Entry, _ []byte, err error) error {
+			what := "whole"
+			if d := (*Damage)(nil); errors.As(err, &d) {
+				what = d.Kind.String()
+			}
+			seen = append(seen, what)
+			if e.ID != entries[len(seen)-1].ID {
+				t.Fatalf("%d workers: record %d is not in its place", workers, len(seen)-1)
+			}
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		for i, what := range seen {
+			if want := map[int]string{40: "corrupt", 90: "unreadable", 120: "corrupt"}[i]; what != cmp.Or(want, "whole") {
+				t.Fatalf("%d workers: record %d is %s", workers, i, what)
+			}
+		}
+		if len(seen) != records {
+			t.Fatalf("%d workers: %d records", workers, len(seen))
+		}
+		n := 0
+		if _, err := Prove(context.Background(), r, int64(len(dst.b)), opts, func(Entry, []byte, error) error {
+			if n++; n == 3 {
+				return stop
+			}
+			return nil
+		}); !errors.Is(err, stop) || n != 3 {
+			t.Fatalf("%d workers: %v after %d records", workers, err, n)
+		}
+	}
+}
+
+// holedReader can't read one byte.
+type holedReader struct {
+	b   []byte
+	bad int64
+}
+
+func (h *holedReader) ReadAt(p []byte, off int64) (int, error) {
+	if off <= h.bad && h.bad < off+int64(len(p)) {
+		return 0, errors.New("input/output error")
+	}
+	return copy(p, h.b[off:]), nil
 }
 
 func smallPack(t *testing.T, opts WriterOptions) []byte {
