@@ -12,7 +12,8 @@ import (
 const (
 	halfSeed  = 0x686f6c6466617374 // this must not change: figures of two runs compare by it
 	halfBlock = 1 << 20
-	halfRun   = 64 // bytes of noise, then as many that were there before
+	noiseRun  = 64 // bytes of noise, then
+	matchRun  = 96 // bytes that were there before
 )
 
 // makeHalf writes a disk that compresses to about a half and holds no block
@@ -45,16 +46,19 @@ func makeHalf(path string, size int64, number uint64) error {
 // match finder has as much to do as with files.
 func fillHalf(block []byte, number uint64, off int64) {
 	src := rand.NewPCG(halfSeed+number, uint64(off))
-	for at := 0; at < len(block); at += 2 * halfRun {
-		run := block[at:min(at+halfRun, len(block))]
-		fillNoise(run, src)
-		again := block[min(at+halfRun, len(block)):min(at+2*halfRun, len(block))]
-		back := halfRun
-		if at > 0 {
-			hi, _ := bits.Mul64(src.Uint64(), uint64(min(at, 16<<10)))
+	for at := 0; at < len(block); at += noiseRun + matchRun {
+		copied := min(at+noiseRun, len(block))
+		fillNoise(block[at:copied], src)
+		back := matchRun
+		if at > matchRun {
+			hi, _ := bits.Mul64(src.Uint64(), uint64(min(at-matchRun, 16<<10)))
 			back += int(hi)
 		}
-		copy(again, block[at+halfRun-back:])
+		back = min(back, copied) // the first run has less before it
+		again := block[copied:min(copied+matchRun, len(block))]
+		for n := 0; n < len(again); {
+			n += copy(again[n:], block[copied-back:copied])
+		}
 	}
 }
 

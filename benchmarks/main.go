@@ -49,7 +49,8 @@
 //
 // A table on standard output; benchmarks/results/<date>-<commit>.json with every
 // sample, and charts of it as SVG beside it; a row in benchmarks/DIARY.md
-// (-diary=false leaves all of them out). It needs root.
+// (-diary=false leaves all of them out). A whole run also draws headline.svg, which
+// the README shows; -draw FILE draws a run's charts anew. It needs root.
 package main
 
 import (
@@ -73,6 +74,9 @@ type options struct {
 	half      int64 // bytes of the half-compressible disk
 	space     bool
 	diary     bool
+	out       string // directory of the results and the diary
+	draw      string // results file to draw anew, and nothing else
+	keepCache bool   // for tests: drop no page cache, whatever a road says
 }
 
 func main() {
@@ -110,6 +114,8 @@ func parseOptions() (options, error) {
 	flag.StringVar(&half, "half", "", "`SIZE` of the half-compressible disk (default 8GiB, quick 256MiB)")
 	flag.BoolVar(&o.space, "space", false, "measure only what a fleet takes")
 	flag.BoolVar(&o.diary, "diary", true, "write the results file, the charts and the diary's row")
+	flag.StringVar(&o.out, "out", "benchmarks", "`DIR` of the results, the charts and the diary")
+	flag.StringVar(&o.draw, "draw", "", "only draw the charts of a results `FILE` anew")
 	flag.Parse()
 	o.withPeers = (o.withPeers || !o.quick) && !without
 	if o.rounds == 0 {
@@ -137,6 +143,13 @@ func run(ctx context.Context, o options) error {
 		listRoads(os.Stdout)
 		return nil
 	}
+	if o.draw != "" {
+		r, err := readReport(o.draw)
+		if err != nil {
+			return err
+		}
+		return r.draw(o.draw[:len(o.draw)-len(filepath.Ext(o.draw))], o.out)
+	}
 	if os.Geteuid() != 0 {
 		return fmt.Errorf("dropping the page cache and mounting need root")
 	}
@@ -154,7 +167,7 @@ func run(ctx context.Context, o options) error {
 		return err
 	}
 	defer b.close()
-	report := Report{Machine: m, Rounds: o.rounds, Quick: o.quick, Missing: b.missing}
+	report := Report{Machine: m, Rounds: o.rounds, Quick: o.quick, Part: o.only, Missing: b.missing}
 	if !o.space {
 		if report.Roads, err = b.runRoads(ctx); err != nil {
 			return err
@@ -170,5 +183,5 @@ func run(ctx context.Context, o options) error {
 	if !o.diary {
 		return nil
 	}
-	return report.save("benchmarks")
+	return report.save(o.out)
 }

@@ -4,19 +4,24 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
-	"text/tabwriter"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/jedib0t/go-pretty/v6/text"
 )
 
 // Report is a whole run.
 type Report struct {
 	Machine Machine  `json:"machine"`
-	Quick   bool     `json:"quick,omitempty"`
-	Disks   []Disk   `json:"disks"`
 	Rounds  int      `json:"rounds"`
+	Quick   bool     `json:"quick,omitempty"`
+	Part    string   `json:"part,omitempty"` // of the roads: those with this in their name
+	Disks   []Disk   `json:"disks"`
 	Missing []string `json:"missing_peers,omitempty"`
 	Roads   []Result `json:"roads"`
 	Space   *Space   `json:"space,omitempty"`
@@ -29,32 +34,66 @@ func (r *Report) print(w io.Writer) {
 	if len(r.Roads) == 0 {
 		return
 	}
-	fmt.Fprintf(w, "\nMedians of %d interleaved rounds; ratios to the first contestant, round by round, lowest to highest.\n", r.Rounds)
+	fmt.Fprintf(w, "\nMedians of %d interleaved rounds. A ratio is to the first contestant, round by round.\n", r.Rounds)
 	for _, d := range r.Disks {
 		fmt.Fprintf(w, "disk %s: %s; %.0f MB, %.0f MB of data\n", d.Name, d.What, float64(d.Size)/mb, float64(d.Data)/mb)
-	}
-	for _, m := range r.Missing {
-		fmt.Fprintln(w, "peer left out:", m)
 	}
 	for _, road := range r.Roads {
 		road.print(w)
 	}
+	fmt.Fprintln(w)
+	for _, m := range r.Missing {
+		fmt.Fprintln(w, "peer left out:", m)
+	}
+	met, missed, open := r.count()
+	fmt.Fprintf(w, "goals: %d met, %d missed, %d not judged\n", met, missed, open)
 }
 
-func (r *Result) print(w io.Writer) {
-	fmt.Fprintf(w, "\n%s (%s; %s)\n", r.Road, r.About, r.Cache)
-	tw := tabwriter.NewWriter(w, 2, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintf(tw, "\t%s\tratio\tspread\twall s\tCPU s\tpeak MiB\tp50 µs\tp99 µs\t\n", r.Unit)
-	for _, l := range r.Lines {
-		fmt.Fprintf(tw, "%s\t%s\t%.2f\t%.2f-%.2f\t%s\t%s\t%s\t%s\t%s\t\n", l.Name, r.shown(l), l.Ratio, l.Low, l.High,
-			some(l.Wall, "%.2f"), some(l.CPU, "%.2f"), some(float64(l.Memory)/(1<<20), "%.0f"), some(l.P50, "%.0f"), some(l.P99, "%.0f"))
+// count tells how many goals came out how.
+func (r *Report) count() (met, missed, open int) {
+	for _, road := range r.Roads {
+		for _, g := range road.Goals {
+			switch g.State {
+			case goalMet:
+				met++
+			case goalMissed:
+				missed++
+			default:
+				open++
+			}
+		}
 	}
-	tw.Flush()
-	for name, why := range r.Failed {
-		fmt.Fprintf(w, "  peer failed: %s: %s\n", name, why)
+	return met, missed, open
+}
+
+// print shows a road in 80 columns, for as long as names are short.
+func (r *Result) print(w io.Writer) {
+	fmt.Fprintf(w, "\n%s: %s; %s\n", strings.ToUpper(r.Road), r.About, r.Cache)
+	t := table.NewWriter()
+	t.SetOutputMirror(w)
+	t.SetStyle(table.StyleLight)
+	t.Style().Options = table.Options{SeparateHeader: true}
+	t.Style().Format.Header = text.FormatDefault
+	t.Style().Box.PaddingLeft, t.Style().Box.PaddingRight = "", "  "
+	head := table.Row{"", r.Unit, "ratio", "spread", "wall s", "CPU s", "MiB", "p50 µs", "p99 µs"}
+	t.AppendHeader(head)
+	var right []table.ColumnConfig
+	for i := 2; i <= len(head); i++ {
+		right = append(right, table.ColumnConfig{Number: i, Align: text.AlignRight, AlignHeader: text.AlignRight})
+	}
+	t.SetColumnConfigs(right)
+	for _, l := range r.Lines {
+		t.AppendRow(table.Row{l.Name, r.shown(l), fmt.Sprintf("%.2f", l.Ratio), fmt.Sprintf("%.2f-%.2f", l.Low, l.High), some(l.Wall), some(l.CPU),
+			some(float64(l.Memory) / (1 << 20)), some(l.P50), some(l.P99)})
+	}
+	t.SuppressEmptyColumns()
+	t.SuppressTrailingSpaces()
+	t.Render()
+	for _, name := range slices.Sorted(maps.Keys(r.Failed)) {
+		fmt.Fprintf(w, "peer failed: %s: %s\n", name, r.Failed[name])
 	}
 	for _, g := range r.Goals {
-		fmt.Fprintln(w, "  "+g.String())
+		fmt.Fprintln(w, g.String())
 	}
 }
 
@@ -70,62 +109,41 @@ func (r *Result) shown(l Line) string {
 }
 
 // some leaves out what was not measured.
-func some(v float64, format string) string {
+func some(v float64) string {
 	if v == 0 || math.IsNaN(v) {
-		return "-"
+		return ""
 	}
-	return fmt.Sprintf(format, v)
+	return figure(v)
 }
 
-// save writes the results file and appends the diary's row.
+// save writes the results file and its charts, and appends the diary's row.
 func (r *Report) save(dir string) error {
 	b, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {
 		return err
 	}
-	name := fmt.Sprintf("%s-%s.json", r.Machine.Date, r.Machine.Commit)
-	if err := os.MkdirAll(filepath.Join(dir, "results"), 0o755); err != nil {
+	name := filepath.Join(dir, "results", r.Machine.Date+"-"+r.Machine.Commit)
+	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(dir, "results", name), append(b, '\n'), 0o644); err != nil {
+	if err := os.WriteFile(name+".json", append(b, '\n'), 0o644); err != nil {
 		return err
+	}
+	if err := r.draw(name, dir); err != nil {
+		return fmt.Errorf("draw the charts: %w", err)
 	}
 	return r.appendRow(filepath.Join(dir, "DIARY.md"))
 }
 
-const diaryHead = `# Diary of the benchmarks
-
-One row a run of ` + "`make bench`" + `: the medians of holdfast's ratios to the road's first contestant (the raw
-file, cp), in one run. Ratios count, machines differ. The whole run lies in results/.
-
-| date | commit | machine | Go | data | ratios |
-|---|---|---|---|---|---|
-`
-
-func (r *Report) appendRow(path string) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o644)
+// readReport reads what save wrote.
+func readReport(path string) (*Report, error) {
+	b, err := os.ReadFile(path)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer f.Close()
-	if st, err := f.Stat(); err == nil && st.Size() == 0 {
-		if _, err := f.WriteString(diaryHead); err != nil {
-			return err
-		}
+	r := new(Report)
+	if err := json.Unmarshal(b, r); err != nil {
+		return nil, fmt.Errorf("results file %s: %w", path, err)
 	}
-	var ratios []string
-	for _, road := range r.Roads {
-		for _, l := range road.Lines[1:] {
-			ratios = append(ratios, fmt.Sprintf("%s: %s %.2f", road.Road, l.Name, l.Ratio))
-		}
-	}
-	if r.Space != nil {
-		for _, k := range r.Space.Stores[1:] {
-			ratios = append(ratios, fmt.Sprintf("space: to %s %.2f", k.Name, r.Space.ratio(k)))
-		}
-		ratios = append(ratios, fmt.Sprintf("space: reordered VM %.3f", r.Space.Again))
-	}
-	_, err = fmt.Fprintf(f, "| %s | %s | %d × %s | %s | %.0f MB | %s |\n", r.Machine.Date, r.Machine.Commit, r.Machine.Cores, r.Machine.CPU, r.Machine.Go,
-		float64(r.Disks[0].Data)/mb, strings.Join(ratios, "; "))
-	return err
+	return r, nil
 }

@@ -61,6 +61,7 @@ func (b *bench) runRoad(ctx context.Context, e entry) (Result, error) {
 		return Result{}, err
 	}
 	r.name, r.group = e.name, e.group
+	r.warm = r.warm || b.keepCache
 	return r.race(ctx, b.rounds)
 }
 
