@@ -19,7 +19,7 @@ import (
 )
 
 var (
-	injuries     = flag.Int("injuries", 40, "single injuries of the damage campaign")
+	injuries     = flag.Int("injuries", 46, "single injuries of the damage campaign")
 	realInjuries = flag.Int("real-injuries", 4, "single injuries of the campaign over real disks")
 	realFrom     = flag.Int("real-from", 0, "number of the first injury")
 	seed         = flag.Uint64("heal-seed", 1, "seed of the damage campaign")
