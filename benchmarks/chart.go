@@ -101,8 +101,12 @@ func drawBars(path, title string, bars []bar) error {
 	p.NominalY(groups...)
 	p.Y.Tick.LineStyle.Width, p.Y.LineStyle.Width = 0, 0
 	p.X.Min, p.X.Max, p.Y.Min, p.Y.Max = low, high, -0.6, float64(len(groups))-0.4
+	if deep > 1 {
+		p.Y.Min -= 0.9 // a place for the legend
+	}
+	p.Y.Padding = vg.Points(16)
 	p.Legend.Left, p.Legend.XOffs = true, legendAt // the names to the right of the colours, whatever font shows them
-	height := vg.Length(len(groups))*(vg.Length(deep)*barHeight+vg.Points(9)) + 3*vg.Centimeter
+	height := (vg.Length(p.Y.Max-p.Y.Min))*(vg.Length(deep)*barHeight+vg.Points(9)) + 3*vg.Centimeter
 	return save(p, height, path)
 }
 
