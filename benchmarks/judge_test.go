@@ -155,9 +155,9 @@ func TestSaveAndReadBack(t *testing.T) {
 	if strings.Count(diary, row) != 2 || strings.Count(diary, "# Diary") != 1 {
 		t.Errorf("the diary is\n%s", diary)
 	}
-	for _, name := range []string{"results/2026-11-22-abc-headline.svg", "results/2026-11-22-abc-goals.svg", "headline.svg"} {
+	for name, ratio := range map[string]string{"results/2026-11-22-abc-headline.svg": "7.25", "results/2026-11-22-abc-goals.svg": "1.45", "headline.svg": "7.25"} {
 		svg := readFile(t, filepath.Join(dir, name))
-		if !strings.Contains(svg, "<svg") || !strings.Contains(svg, "7.2") {
+		if !strings.Contains(svg, "<svg") || !strings.Contains(svg, ratio) {
 			t.Errorf("%s does not show the ratio", name)
 		}
 	}
