@@ -173,6 +173,17 @@ func TestPrintNamesWhoIsAbsent(t *testing.T) {
 	}
 }
 
+func TestSlowPeersRunTwice(t *testing.T) {
+	for c, want := range map[struct {
+		name string
+		peer bool
+	}]int{{"casync mount", true}: 2, {"zbackup", true}: 2, {"zbackup", false}: 5, {"borg", true}: 5} {
+		if got := (&contestant{name: c.name, peer: c.peer}).most(5); got != want {
+			t.Errorf("%s runs %d times, want %d", c.name, got, want)
+		}
+	}
+}
+
 func TestRoadNamesAreUnique(t *testing.T) {
 	seen := map[string]bool{}
 	for _, e := range roads() {

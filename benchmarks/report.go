@@ -83,7 +83,11 @@ func (r *Result) print(w io.Writer) {
 	}
 	t.SetColumnConfigs(right)
 	for _, l := range r.Lines {
-		t.AppendRow(table.Row{l.Name, r.shown(l), fmt.Sprintf("%.2f", l.Ratio), fmt.Sprintf("%.2f-%.2f", l.Low, l.High), some(l.Wall), some(l.CPU),
+		name := l.Name
+		if n := len(l.Samples); n < len(r.Lines[0].Samples) {
+			name += fmt.Sprintf(" (%d rounds)", n)
+		}
+		t.AppendRow(table.Row{name, r.shown(l), fmt.Sprintf("%.2f", l.Ratio), fmt.Sprintf("%.2f-%.2f", l.Low, l.High), some(l.Wall), some(l.CPU),
 			some(float64(l.Memory) / (1 << 20)), some(l.P50), some(l.P99)})
 	}
 	t.SuppressEmptyColumns()
