@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"golang.org/x/sys/unix"
 )
 
 const unfinishedDir = "unfinished"
@@ -74,10 +75,36 @@ func (d *Dir) Create(name string) (Upload, error) {
 	return &upload{dir: d, name: name, File: f}, nil
 }
 
+// writebackStep is how much is written before the kernel is told to take it to
+// the disk. Without it a whole pack waits in memory for Commit's sync, and
+// whoever commits waits with it.
+const writebackStep = 4 << 20
+
 type upload struct {
 	vfs.File
-	dir  *Dir
-	name string
+	dir     *Dir
+	name    string
+	written int64
+	begun   int64 // bytes that are on their way to the disk, or there
+}
+
+// Write implements io.Writer.
+func (u *upload) Write(b []byte) (int, error) {
+	n, err := u.File.Write(b)
+	if u.written += int64(n); u.written-u.begun >= writebackStep {
+		u.beginWriteback()
+	}
+	return n, err
+}
+
+// beginWriteback is advice, which a file in memory has no use for. It waits for
+// nothing (with SYNC_FILE_RANGE_WAIT_* it would also take the report of a failed
+// write that is meant for Sync) and proves nothing: only Sync does.
+func (u *upload) beginWriteback() {
+	if fd := u.File.Fd(); fd != vfs.InvalidFd {
+		unix.SyncFileRange(int(fd), u.begun, u.written-u.begun, unix.SYNC_FILE_RANGE_WRITE)
+	}
+	u.begun = u.written
 }
 
 // Commit is the durable order of a file.
