@@ -18,7 +18,7 @@ const batchBytes = 1 << 20
 type worker struct {
 	*diskCapture
 	region []byte // the region's bytes
-	clean  []span // parts of region that are not zeros already
+	dirty  []span // parts of region that are not zeros already
 	cuts   []int
 	ids    []pack.ID
 	want   []int // indexes into the region map: chunks not known from before
@@ -82,10 +82,8 @@ func (w *worker) do(ctx context.Context, t task) (result, error) {
 
 // read fills the region with the task's extents, and zeros between them.
 func (w *worker) read(t task) error {
-	for _, s := range w.clean {
-		clear(w.region[s.from:s.to])
-	}
-	w.clean = append(w.clean[:0], t.extents...)
+	w.clearLast(t.reads)
+	w.dirty = append(w.dirty[:0], t.extents...)
 	base := t.n * disk.RegionSize
 	for _, s := range t.reads {
 		n, err := w.src.ReadAt(w.region[s.from:s.to], base+int64(s.from))
@@ -102,6 +100,26 @@ func (w *worker) read(t task) error {
 	w.counts.ReadBytes += t.dataBytes()
 	t.clearBetween(w.region)
 	return nil
+}
+
+// clearLast clears what the last task left in the region, but for what is about
+// to be read over it: where most of a disk is in use that is next to all.
+func (w *worker) clearLast(reads []span) {
+	k := 0
+	for _, d := range w.dirty {
+		for ; k < len(reads) && reads[k].to <= d.from; k++ {
+		}
+		from := d.from
+		for i := k; i < len(reads) && reads[i].from < d.to; i++ {
+			if reads[i].from > from {
+				clear(w.region[from:reads[i].from])
+			}
+			from = reads[i].to
+		}
+		if from < d.to {
+			clear(w.region[from:d.to])
+		}
+	}
 }
 
 // cut divides the region into cells, drops zeros, and names what is left. The
