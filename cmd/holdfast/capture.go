@@ -188,8 +188,15 @@ func openDisks(opts captureOptions) ([]capture.Input, error) {
 		}
 		inputs = append(inputs, capture.Input{Name: d.Name, Path: path, Source: opened})
 	}
+	for _, in := range inputs {
+		// Advice that nobody waits for: it ends by itself.
+		go source.ReadAhead(in.Source.Files[0], readAhead/int64(len(inputs)))
+	}
 	return inputs, nil
 }
+
+// readAhead is what the disks of the sources can bring while the store is opened.
+const readAhead = 64 << 20
 
 func closeDisks(inputs []capture.Input) {
 	for _, in := range inputs {
