@@ -1,6 +1,8 @@
 package fs
 
 import (
+	"bytes"
+	"context"
 	"fmt"
 	"io"
 	iofs "io/fs"
@@ -9,17 +11,26 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/metrics"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"holdfast/chunkstore/catalog"
+	"holdfast/chunkstore/disk"
+	"holdfast/chunkstore/pack"
 	"holdfast/fs/guest/guesttest"
 	"holdfast/fs/guest/readers"
 )
 
-const hostileSteps = 20_000 // of one walk: a hostile tree may have no end
+const (
+	hostileSteps  = 5_000    // of one walk: a hostile tree may have no end
+	hostileRounds = 3        // versions of each kind; tests/hostile_test.go runs more
+	hostileDisks  = 17       // mutants of one version
+	hostileChunk  = 16 << 10 // so that a mutant changes little of the store
+)
 
 // hostileKinds are volumes to mutate, without the checksums that would end a
 // reader's way at its first look where mkfs can leave them out.
@@ -51,15 +62,23 @@ func TestHostileVolumes(t *testing.T) {
 			if h.fill != nil {
 				h.fill(t, image)
 			}
-			c := hostileContent(t, image)
+			c := hostileContent(t, s, image)
 			peak := watchHeap(t)
-			opened := 0
-			for i := range guesttest.Rounds(t, 25) {
-				undo := c.mutate(rand.New(rand.NewPCG(5, uint64(i))), i)
-				v := commit(t, s, h.kind, day.Add(time.Duration(i)*time.Hour), c)
-				undo()
-				if walkHostile(t, i, filepath.Join(m.Dir(), h.kind, v.ID, "files")) > 6 {
-					opened++
+			opened, slowest := 0, time.Duration(0)
+			rounds := guesttest.Rounds(t, hostileRounds)
+			for from := range rounds {
+				v := c.commit(t, h.kind, from)
+				files := filepath.Join(m.Dir(), h.kind, v.ID, "files")
+				for i := range v.Disks {
+					began := time.Now()
+					if walkHostile(t, from*hostileDisks+i, filepath.Join(files, v.Disks[i].Name)) > 6 {
+						opened++
+					}
+					slowest = max(slowest, time.Since(began))
+				}
+				walkHostile(t, from, filepath.Join(files, "root"))
+				if _, err := os.ReadFile(filepath.Join(files, "volumes.json")); err != nil {
+					t.Errorf("version %d: %v", from, err)
 				}
 			}
 			if grown := peak(); grown > 256<<20 {
@@ -68,7 +87,7 @@ func TestHostileVolumes(t *testing.T) {
 			if opened == 0 && h.fill != nil {
 				t.Error("no mutant shows a file")
 			}
-			t.Logf("%d show files", opened)
+			t.Logf("%d mutants, %d show files, the slowest took %v", rounds*hostileDisks, opened, slowest.Round(time.Millisecond))
 		})
 	}
 }
@@ -108,7 +127,7 @@ func fillMounted(t *testing.T, image string) {
 			must(os.MkdirAll(filepath.Join(dir, d), 0o755))
 		}
 		must(os.WriteFile(dir+"/etc/fstab", []byte("/dev/vda / auto\n/dev/vda /home auto\n/deep/er /deep none bind\n"), 0o644))
-		for i := range 120 {
+		for i := range 20 {
 			must(os.WriteFile(fmt.Sprintf("%s/many/a name that is not short %d", dir, i), []byte(strings.Repeat("x", i*7)), 0o644))
 		}
 		must(os.Symlink("../etc/fstab", dir+"/many/link"))
@@ -124,9 +143,16 @@ func fillMounted(t *testing.T, image string) {
 	})
 }
 
-// hostileContent is an image without its zeros. It is mapped, so that the heap
+// hostile is a volume of which mutants are made. It is mapped, so that the heap
 // tells of the mount alone.
-func hostileContent(t *testing.T, image string) *content {
+type hostile struct {
+	store *testStore
+	bytes []byte
+	runs  [][2]int64 // that are not zeros
+	maps  map[int64]disk.RegionMap
+}
+
+func hostileContent(t *testing.T, s *testStore, image string) *hostile {
 	t.Helper()
 	f, err := os.Open(image)
 	if err != nil {
@@ -137,52 +163,131 @@ func hostileContent(t *testing.T, image string) *content {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err := unix.Mmap(int(f.Fd()), 0, int(size), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE)
+	b, err := unix.Mmap(int(f.Fd()), 0, int(size), unix.PROT_READ, unix.MAP_PRIVATE)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { unix.Munmap(b) })
-	c := &content{name: "vda", bytes: b}
+	h := &hostile{store: s, bytes: b}
 	zero := make([]byte, 4096)
 	for off := 0; off < len(b); off += len(zero) {
 		if string(b[off:off+len(zero)]) == string(zero) {
 			continue
 		}
 		at := int64(off)
-		if last := len(c.runs) - 1; last >= 0 && c.runs[last][1] == at {
-			c.runs[last][1] = at + int64(len(zero))
+		if last := len(h.runs) - 1; last >= 0 && h.runs[last][1] == at {
+			h.runs[last][1] = at + int64(len(zero))
 		} else {
-			c.runs = append(c.runs, [2]int64{at, at + int64(len(zero))})
+			h.runs = append(h.runs, [2]int64{at, at + int64(len(zero))})
 		}
 	}
-	return c
+	return h
+}
+
+// commit makes a version whose disks are the mutants of a number; the first of
+// the first version is the volume as it was.
+func (h *hostile) commit(t *testing.T, vm string, number int) *catalog.Version {
+	t.Helper()
+	ses, err := h.store.Begin(t.Context(), "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ses.Close()
+	put := func(ctx context.Context, kind pack.Kind, plain []byte) (pack.ID, error) {
+		rec := h.store.Codec().Encode(nil, kind, h.store.ID(plain), plain)
+		_, err := ses.Put(ctx, []pack.Record{rec})
+		return rec.ID, err
+	}
+	if h.maps == nil {
+		h.maps = h.chunks(t, put)
+	}
+	at := day.Add(time.Duration(number) * time.Hour)
+	v := &catalog.Version{VM: vm, UUID: uuid(vm + at.String()), Time: at, Captured: at, Cut: "grid"}
+	for i := range hostileDisks {
+		seed := number*hostileDisks + i
+		name := fmt.Sprintf("vd%c", 'a'+i)
+		m := h.mutant(t, put, rand.New(rand.NewPCG(5, uint64(seed))), seed)
+		v.Disks = append(v.Disks, catalog.Disk{Name: name, UUID: uuid(vm + at.String() + name), Source: "test", Format: "raw", Map: m})
+	}
+	if err := catalog.Commit(t.Context(), ses, v); err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+// chunks stores the volume's data and returns the maps of its regions.
+func (h *hostile) chunks(t *testing.T, put disk.PutFunc) map[int64]disk.RegionMap {
+	t.Helper()
+	maps := map[int64]disk.RegionMap{}
+	for _, r := range h.runs {
+		for off := r[0]; off < r[1]; {
+			end := min(r[1], (off/hostileChunk+1)*hostileChunk)
+			id, err := put(t.Context(), pack.KindData, h.bytes[off:end])
+			if err != nil {
+				t.Fatal(err)
+			}
+			n := off / disk.RegionSize
+			maps[n] = append(maps[n], disk.Extent{Off: int(off % disk.RegionSize), Len: int(end - off), ID: id})
+			off = end
+		}
+	}
+	return maps
+}
+
+// mutant stores a mutant's chunks and its map.
+func (h *hostile) mutant(t *testing.T, put disk.PutFunc, rnd *rand.Rand, number int) disk.Map {
+	t.Helper()
+	patches := h.mutate(rnd, number)
+	b, err := disk.NewBuilder(int64(len(h.bytes)), put)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := int64(0); n*disk.RegionSize < int64(len(h.bytes)); n++ {
+		m := slices.Clone(h.maps[n])
+		for i, e := range m {
+			from := n*disk.RegionSize + int64(e.Off)
+			var changed []byte
+			for at, value := range patches {
+				if at >= from && at < from+int64(e.Len) {
+					if changed == nil {
+						changed = bytes.Clone(h.bytes[from : from+int64(e.Len)])
+					}
+					changed[at-from] = value
+				}
+			}
+			if changed == nil {
+				continue
+			}
+			if m[i].ID, err = put(t.Context(), pack.KindData, changed); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := b.Add(t.Context(), n, m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	m, err := b.Finish(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
 }
 
 // mutate changes a few bytes that are not zero, which is where structures are,
 // or in which they end. The first mutant is the volume as it was.
-func (c *content) mutate(rnd *rand.Rand, number int) (undo func()) {
-	c.ids, c.off = nil, nil
-	old := map[int64]byte{}
-	for n := min(number, 1+rnd.IntN(40)); n > 0; {
-		r := c.runs[rnd.IntN(len(c.runs))]
-		block := c.bytes[r[0]:r[1]]
+func (h *hostile) mutate(rnd *rand.Rand, number int) map[int64]byte {
+	patches := map[int64]byte{}
+	for n := min(number, 1+rnd.IntN(40)); n > 0; n-- {
+		r := h.runs[rnd.IntN(len(h.runs))]
+		block := h.bytes[r[0]:r[1]]
 		at := rnd.IntN(len(block))
 		for step := 0; step < 4096 && block[at] == 0; step++ {
 			at = (at + 1) % len(block)
 		}
 		at = max(0, min(len(block)-1, at-rnd.IntN(3)))
-		where := r[0] + int64(at)
-		if _, ok := old[where]; !ok {
-			old[where] = c.bytes[where]
-		}
-		c.bytes[where] = []byte{0, 0xff, 0x80, byte(rnd.Uint32()), block[at] + 1, block[at] - 1}[rnd.IntN(6)]
-		n--
+		patches[r[0]+int64(at)] = []byte{0, 0xff, 0x80, byte(rnd.Uint32()), block[at] + 1, block[at] - 1}[rnd.IntN(6)]
 	}
-	return func() {
-		for at, b := range old {
-			c.bytes[at] = b
-		}
-	}
+	return patches
 }
 
 // walkHostile walks a version's files and counts what it meets. Kernel and mount
