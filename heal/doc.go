@@ -2,7 +2,7 @@
 // what is hurt.
 //
 // A scrub walks the packs, each front to back in large steps, several packs at
-// a time. Quick, it proves the stored bytes of each record, the footer, the
+// a time; the records of a step are proved on all cores while the next is read. Quick, it proves the stored bytes of each record, the footer, the
 // sums, the trailers and the parity by their checksums; deep, it decodes each
 // record and computes the chunk's id, too. What it finds is compared with the
 // index: packs that the index does not know, entries that lead to no pack, to no
@@ -22,7 +22,7 @@
 //
 // # Memory
 //
-// A scrub holds for each worker, of which there are as many as cores, 3 MiB and
+// A scrub holds for each worker, of which there are as many as cores, 5 MiB and
 // about 100 bytes a record of the pack at hand; and of the store 100 bytes a
 // pack (1.6 MB a TiB), 32 MiB for the maps that were followed, 64 MiB of cached maps,
 // and of damage at most 50,000 chunks and uses.

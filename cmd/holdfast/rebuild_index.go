@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"unicode/utf8"
 
 	"github.com/urfave/cli/v2"
 
@@ -46,15 +48,18 @@ holdfast rebuild-index --json | jq .broken_packs
 
 // rebuildResult is what rebuild-index --json prints.
 type rebuildResult struct {
-	Packs    int              `json:"packs"`
-	Records  int64            `json:"records"`
-	Versions int64            `json:"versions"`
-	Scanned  []string         `json:"scanned_packs"` // of which the footer is lost
-	Broken   []brokenPack     `json:"broken_packs"`
-	Roots    []brokenPack     `json:"broken_roots"` // records that can't be read
-	Kept     []string         `json:"kept"`         // VM@VERSION that only the old index had
-	Aside    string           `json:"old_index,omitempty"`
-	Left     *heal.HurtReport `json:"left"`
+	Packs    int          `json:"packs"`
+	Records  int64        `json:"records"`
+	Versions int64        `json:"versions"`
+	Scanned  []string     `json:"scanned_packs"` // of which the footer is lost
+	Broken   []brokenPack `json:"broken_packs"`
+	Roots    []brokenPack `json:"broken_roots"` // records that can't be read
+	Kept     []string     `json:"kept"`         // VM@VERSION that only the old index had
+	// KeptBytes are the same names where one of them is not UTF-8, which JSON
+	// can't hold.
+	KeptBytes [][]byte         `json:"kept_bytes,omitempty"`
+	Aside     string           `json:"old_index,omitempty"`
+	Left      *heal.HurtReport `json:"left"`
 }
 
 type brokenPack struct {
@@ -112,6 +117,7 @@ func viewRebuild(ctx context.Context, h *owner.Handle, rep *chunkstore.RebuildRe
 			res.Kept = append(res.Kept, vm+"@"+id)
 		}
 	}
+	res.KeptBytes = nameBytes(res.Kept)
 	vms, err := catalog.VMs(ctx, h)
 	for _, vm := range vms {
 		ids, ierr := catalog.IDs(ctx, h, vm)
@@ -119,6 +125,17 @@ func viewRebuild(ctx context.Context, h *owner.Handle, rep *chunkstore.RebuildRe
 		res.Versions += int64(len(ids))
 	}
 	return res, err
+}
+
+// nameBytes returns the bytes of all names, if one of them is not UTF-8.
+func nameBytes(names []string) (all [][]byte) {
+	if !slices.ContainsFunc(names, func(n string) bool { return !utf8.ValidString(n) }) {
+		return nil
+	}
+	for _, n := range names {
+		all = append(all, []byte(n))
+	}
+	return all
 }
 
 func printRebuild(opts common, r rebuildResult) error {
