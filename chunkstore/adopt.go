@@ -89,6 +89,7 @@ type foundPack struct {
 	entries []pack.Entry
 	size    int64 // of the file
 	scanned bool  // its footer is lost
+	skipped int64 // bytes between the records that a scan found
 	err     error
 }
 
@@ -121,7 +122,7 @@ func (s *Store) inspect(n uint64) foundPack {
 func (s *Store) scanFound(f media.File, p *foundPack) {
 	noHeader := errors.Is(p.err, pack.ErrNoHeader)
 	p.entries, p.scanned = nil, true
-	_, _, err := pack.Scan(f, p.size, func(e pack.Entry, _ []byte) error {
+	_, skipped, err := pack.Scan(f, p.size, func(e pack.Entry, _ []byte) error {
 		p.entries = append(p.entries, e)
 		return nil
 	})
@@ -131,7 +132,7 @@ func (s *Store) scanFound(f media.File, p *foundPack) {
 	if noHeader {
 		p.header = pack.Header{Pack: p.number, Store: s.cfg.storeID(), Class: pack.ClassOf(p.entries[0].Kind)}
 	}
-	p.err = err
+	p.skipped, p.err = skipped, err
 }
 
 // adoptPack indexes a pack and makes its roots visible.
@@ -159,6 +160,9 @@ func (s *Store) adoptPack(p foundPack) error {
 				s.rebuilt.Lost = append(s.rebuilt.Lost, BrokenRoot{p.number, int64(e.Offset), err})
 			}
 			s.log.Error("a root can't be read", "pack", packName(p.number), "offset", e.Offset, "err", err)
+			if err := s.noteLostRoot(e.ID, place{p.number, e.Offset, e.PayloadLen}); err != nil {
+				return err
+			}
 			continue
 		}
 		if dropped, err := s.isDropped(r.name); err != nil {
@@ -167,6 +171,11 @@ func (s *Store) adoptPack(p foundPack) error {
 			continue
 		}
 		roots = append(roots, r)
+	}
+	if p.mayHideRoot() {
+		if err := s.noteLostRoot(gapID(p.number), place{pack: p.number}); err != nil {
+			return err
+		}
 	}
 	if err := s.publish(p.header, p.entries, roots, p.size); err != nil {
 		return err

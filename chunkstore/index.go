@@ -35,6 +35,7 @@ const (
 	keyLooked    = 'l'
 	keyDropped   = 'z'
 	keyTrash     = 't'
+	keyLostRoot  = 'u' // of a root whose record can't be read; see prune_lost.go
 
 	placeLen    = 16
 	packInfoLen = 29
@@ -142,7 +143,7 @@ func openIndex(fsys vfs.FS, dir string, log *slog.Logger, fatal func(error)) (*p
 	cache := pebble.NewCache(indexCacheBytes)
 	defer cache.Unref()
 	opts := &pebble.Options{
-		FS:           fsys,
+		FS:           frugal{fsys},
 		Cache:        cache,
 		MemTableSize: 16 << 20,
 		MaxOpenFiles: 256,

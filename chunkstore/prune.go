@@ -18,6 +18,9 @@ import (
 // ErrPruning says that a prune or a check of the store is already running.
 var ErrPruning = errors.New("a prune or check of this store is running")
 
+// ErrLostRoots says that the records of roots can't be read.
+var ErrLostRoots = errors.New("the records of versions can't be read")
+
 // Visit is called for every chunk that a root leads to, a map before what it
 // leads to. It says whether what lies below the map is wanted; for data that
 // does not matter.
@@ -42,6 +45,10 @@ type PruneOptions struct {
 	Grace       time.Duration // how long a pack stays in the trash
 	MaxDuration time.Duration // after which it stops, to go on the next time; 0: no bound
 
+	// GiveUpLost says that what roots need whose records can't be read may be
+	// freed; else the prune refuses with ErrLostRoots while there are any.
+	GiveUpLost bool
+
 	Progress *PruneProgress `json:"-"` // nil: not told
 }
 
@@ -57,6 +64,7 @@ type PruneReport struct {
 	Complete bool          `json:"complete"` // false: out of time; the next prune goes on
 	Resumed  bool          `json:"resumed"`  // it went on with what an earlier one had begun
 	Why      string        `json:"why,omitempty"`
+	DiskFull bool          `json:"disk_full"` // there is no room for the packs that are to be written anew
 	Duration time.Duration `json:"duration_ns"`
 
 	Dropped    []string `json:"-"` // names of the roots
@@ -157,6 +165,9 @@ type pruner struct {
 // errOutOfTime ends a prune that has used up its time.
 var errOutOfTime = errors.New("the time is used up")
 
+// errNoRoom ends a prune that has no room for a new pack.
+var errNoRoom = errors.New("the disk is full")
+
 // Prune frees what no root leads to. Captures, reads and scrubs go on beside it.
 // One that was stopped, by ctx, its time, an error or a crash, has lost nothing,
 // and the next one goes on; that its time was used up is no error. On an error
@@ -175,24 +186,30 @@ func (s *Store) Prune(ctx context.Context, opts PruneOptions) (*PruneReport, err
 		ctx, cancel = context.WithDeadlineCause(ctx, p.began.Add(opts.MaxDuration), errOutOfTime)
 		defer cancel()
 	}
+	s.takeRoom()
+	defer s.leaveRoom()
 	before := s.pruning.revived.Load()
 	err := p.run(ctx)
 	if errors.Is(err, context.DeadlineExceeded) && context.Cause(ctx) == errOutOfTime {
-		err = p.outOfTime()
+		err = p.stopped(errOutOfTime)
+	}
+	if errors.Is(err, errNoRoom) {
+		p.report.DiskFull = true
+		err = p.stopped(errNoRoom)
 	}
 	p.report.Revived = s.pruning.revived.Load() - before
 	p.report.Duration = time.Since(p.began)
 	if err != nil {
-		return p.report, fmt.Errorf("prune: %w", err)
+		return p.report, fmt.Errorf("prune: %w", full(err))
 	}
 	s.log.Info("pruned", slog.Any("report", p.report))
 	return p.report, nil
 }
 
-// outOfTime empties the trash all the same, which costs no time worth telling.
-func (p *pruner) outOfTime() error {
+// stopped empties the trash all the same, which costs no time worth telling.
+func (p *pruner) stopped(why error) error {
 	p.report.Complete = false
-	p.report.Why = errOutOfTime.Error()
+	p.report.Why = why.Error()
 	if p.opts.DryRun {
 		return nil
 	}
@@ -204,6 +221,9 @@ func (p *pruner) run(ctx context.Context) (err error) {
 		return err
 	}
 	if err := p.allKnown(); err != nil {
+		return err
+	}
+	if err := p.noneLost(ctx); err != nil {
 		return err
 	}
 	if p.opts.DryRun {
@@ -238,6 +258,9 @@ func (p *pruner) run(ctx context.Context) (err error) {
 // index knows nor anybody can read: the versions in it lead to chunks that would
 // be taken for dead.
 func (p *pruner) allKnown() error {
+	if p.adopted.Stale {
+		return errors.New("the index is of another state of the packs, and what versions need may not be known: run holdfast rebuild-index first, then prune")
+	}
 	for _, n := range p.adopted.Broken {
 		if known, err := p.knows(n); err != nil {
 			return err

@@ -367,7 +367,7 @@ func (m *mover) batchPacks(b *pebble.Batch) error {
 		if src.stays {
 			continue
 		}
-		err := errors.Join(b.Delete(packKey(src.number), nil), b.Delete(proofKey(src.number), nil), b.Set(trashKey(src.number), trashValue(time.Now()), nil))
+		err := errors.Join(b.Delete(packKey(src.number), nil), b.Delete(proofKey(src.number), nil), b.Set(trashKey(src.number), trashed{since: time.Now(), grace: m.opts.Grace}.append(nil), nil))
 		if err != nil {
 			return fmt.Errorf("index pack: %w", err)
 		}

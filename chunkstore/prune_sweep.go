@@ -1,10 +1,12 @@
 package chunkstore
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
+	"syscall"
 	"time"
 )
 
@@ -28,11 +30,44 @@ func (p *pruner) sweep(ctx context.Context) error {
 	for _, g := range groups {
 		p.opts.Progress.Total.Add(g.live())
 	}
+	return p.moveAll(ctx, groups)
+}
+
+// moveAll moves groups of packs. Where the disk is too full for the copies of one
+// it first removes all that cost nothing.
+func (p *pruner) moveAll(ctx context.Context, groups []group) error {
+	var later []group
 	for _, g := range groups {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if err := p.move(ctx, g); err != nil {
+		if len(later) > 0 && g.live() > 0 {
+			later = append(later, g)
+		} else if err := p.move(ctx, g); errors.Is(err, syscall.ENOSPC) {
+			later = append(later, g)
+		} else if err != nil {
+			return err
+		}
+	}
+	return p.moveOneByOne(ctx, later)
+}
+
+// moveOneByOne moves the packs of groups for which there was no room, those
+// first that need least of it. What each leaves is free at once only where
+// nothing stays in the trash.
+func (p *pruner) moveOneByOne(ctx context.Context, groups []group) error {
+	all := slices.Concat(groups...)
+	slices.SortFunc(all, func(a, b *packShare) int { return cmp.Or(cmp.Compare(a.live, b.live), cmp.Compare(a.number, b.number)) })
+	for i, share := range all {
+		if p.opts.Grace == 0 {
+			if err := p.emptyTrash(ctx, 0, p.report); err != nil {
+				return err
+			}
+		}
+		if err := p.move(ctx, group{share}); errors.Is(err, syscall.ENOSPC) {
+			p.report.PutOff += len(all) - i
+			return errNoRoom
+		} else if err != nil {
 			return err
 		}
 	}
@@ -72,6 +107,9 @@ func (p *pruner) move(ctx context.Context, g group) error {
 		p.report.PackBytes += int64(src.size)
 		p.files.drop(src.number)
 		if err := p.media.Trash(packName(src.number)); err != nil {
+			return err
+		}
+		if err := p.setTrashed(src.number, trashed{time.Now(), true, p.opts.Grace}); err != nil {
 			return err
 		}
 	}
@@ -146,7 +184,7 @@ func (p *pruner) foretellTrash() error {
 	}
 	return p.media.Trashed(func(name string, size int64) error {
 		n, _ := parsePackName(name)
-		if since, known := all[n]; known && time.Since(since) >= p.opts.Grace {
+		if t, known := all[n]; known && time.Since(t.since) >= p.opts.Grace {
 			p.report.DeletedPacks++
 			p.report.FreedBytes += size
 			return nil

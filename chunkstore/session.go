@@ -25,6 +25,16 @@ var _ Session = (*session)(nil)
 
 // Begin implements API. what names the session in messages.
 func (s *Store) Begin(_ context.Context, what string) (Session, error) {
+	s.takeRoom()
+	ses, err := s.begin(what)
+	if err != nil {
+		s.leaveRoom()
+		return nil, err
+	}
+	return ses, nil
+}
+
+func (s *Store) begin(what string) (*session, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
@@ -65,7 +75,7 @@ func (ses *session) Put(ctx context.Context, recs []pack.Record) (PutResult, err
 		r, err := ses.writers[class].put(ctx, recs[:n])
 		res = res.Add(r)
 		if err != nil {
-			return res, fmt.Errorf("store chunks: %w", err)
+			return res, fmt.Errorf("store chunks: %w", full(err))
 		}
 		recs = recs[n:]
 	}
@@ -77,19 +87,28 @@ func (ses *session) Commit(ctx context.Context, name string, body []byte) error 
 	if err := ses.check(ctx); err != nil {
 		return err
 	}
-	return ses.commit(ctx, name, body, ses.lost)
+	return full(ses.commit(ctx, name, body, ses.lost))
 }
 
 // Close implements Session.
 func (ses *session) Close() error {
-	ses.mu.Lock()
-	defer ses.mu.Unlock()
-	if ses.sessions[ses] {
-		delete(ses.sessions, ses)
-		close(ses.ended)
-		ses.ended = make(chan struct{})
+	if ses.end() {
+		ses.leaveRoom()
 	}
 	return nil
+}
+
+// end reports whether the session was open.
+func (ses *session) end() bool {
+	ses.mu.Lock()
+	defer ses.mu.Unlock()
+	if !ses.sessions[ses] {
+		return false
+	}
+	delete(ses.sessions, ses)
+	close(ses.ended)
+	ses.ended = make(chan struct{})
+	return true
 }
 
 func (ses *session) check(ctx context.Context) error {

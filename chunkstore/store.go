@@ -62,6 +62,7 @@ type Store struct {
 	healLog  healLog
 
 	pruning pruning
+	spare   reserve
 	using   packUsers
 
 	proofsSynced atomic.Pointer[time.Time] // when a proof was last made durable; nil: not yet
@@ -129,6 +130,9 @@ func Open(dir string, opts Options) (*Store, error) {
 	if s.media, err = media.NewDir(fsys, fsys.PathJoin(dir, "packs")); err != nil {
 		return nil, fmt.Errorf("open store %s: %w", dir, err)
 	}
+	s.findReserve()
+	s.takeRoom()
+	defer s.leaveRoom()
 	s.files = newPackFiles(s.media)
 	if opts.Rebuild != nil {
 		if err := s.rebuildIndex(opts); err != nil {
@@ -153,7 +157,7 @@ func Open(dir string, opts Options) (*Store, error) {
 		err = s.adopt()
 	}
 	if err == nil {
-		err = errors.Join(s.loadDamage(), s.loadPruning(), s.checkState())
+		err = errors.Join(s.loadDamage(), s.loadPruning(), s.checkState(), s.measureReserve())
 	}
 	if err != nil {
 		s.index.Close()
@@ -197,7 +201,8 @@ func (s *Store) Close() error {
 	for c := range s.writers {
 		err = errors.Join(err, s.writers[c].drain())
 	}
-	err = errors.Join(err, s.files.close(), s.index.Close())
+	err = errors.Join(err, s.measureReserve(), s.files.close(), s.index.Close())
+	s.lastRoom()
 	if err != nil {
 		return fmt.Errorf("close store: %w", err)
 	}

@@ -10,28 +10,69 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 )
 
-func trashKey(n uint64) []byte { return binary.BigEndian.AppendUint64([]byte{keyTrash}, n) }
+// DefaultGrace is how long a pack stays in the trash of which nothing else is
+// known.
+const DefaultGrace = 24 * time.Hour
 
-func trashValue(t time.Time) []byte {
-	return binary.LittleEndian.AppendUint64(nil, uint64(t.Unix()))
+// trashed is what the index remembers of a pack that is in the trash, or on its
+// way there.
+type trashed struct {
+	since time.Time
+	// moved says that its file has left the packs. One that is among them
+	// later was brought back by somebody, and is no trash: a crash leaves only
+	// packs that were not moved yet.
+	moved bool
+	grace time.Duration // after which a process that stays up deletes it
 }
 
-// trash lists the packs that are in the trash, or on their way there, and since
-// when. A pack that the index knows is none of them, whatever else is said of it.
-func (s *Store) trash() (map[uint64]time.Time, error) {
-	all := map[uint64]time.Time{}
+const (
+	trashLen   = 8 + 8 + 1
+	trashMoved = 1
+)
+
+func trashKey(n uint64) []byte { return binary.BigEndian.AppendUint64([]byte{keyTrash}, n) }
+
+func (t trashed) append(b []byte) []byte {
+	b = binary.LittleEndian.AppendUint64(b, uint64(t.since.Unix()))
+	b = binary.LittleEndian.AppendUint64(b, uint64(t.grace))
+	if t.moved {
+		return append(b, trashMoved)
+	}
+	return append(b, 0)
+}
+
+func parseTrashed(b []byte) (t trashed, ok bool) {
+	if len(b) != trashLen {
+		return trashed{}, false
+	}
+	since, grace := int64(binary.LittleEndian.Uint64(b)), int64(binary.LittleEndian.Uint64(b[8:]))
+	return trashed{time.Unix(since, 0), b[16] == trashMoved, time.Duration(max(grace, 0))}, true
+}
+
+// trash lists the packs that are in the trash, or on their way there. A pack that
+// the index knows is none of them, whatever else is said of it.
+func (s *Store) trash() (map[uint64]trashed, error) {
+	all := map[uint64]trashed{}
 	err := s.eachKey(context.Background(), keyTrash, func(k, v []byte) error {
-		if len(k) != 8 || len(v) != 8 {
+		t, ok := parseTrashed(v)
+		if !ok || len(k) != 8 {
 			return nil
 		}
 		n := binary.BigEndian.Uint64(k)
 		used, err := s.knows(n)
 		if err == nil && !used {
-			all[n] = time.Unix(int64(binary.LittleEndian.Uint64(v)), 0)
+			all[n] = t
 		}
 		return err
 	})
 	return all, err
+}
+
+func (s *Store) setTrashed(n uint64, t trashed) error {
+	if err := s.index.Set(trashKey(n), t.append(nil), pebble.NoSync); err != nil {
+		return fmt.Errorf("remember pack %016x in the trash: %w", n, err)
+	}
+	return nil
 }
 
 // isTrashed reports whether pack n is in the trash or on its way there.
@@ -47,23 +88,65 @@ func (s *Store) isTrashed(n uint64) (bool, error) {
 }
 
 // finishTrash moves to the trash what a crash left among the packs. A pack that
-// can't be moved is left; nothing reads it.
+// can't be moved is left; nothing reads it. One that was moved before and is among
+// the packs again came back from a backup, maybe with versions that need it: it is
+// a pack like any other that the index does not know.
 func (s *Store) finishTrash() error {
 	all, err := s.trash()
 	if err != nil {
 		return err
 	}
-	for n := range all {
-		if err := s.media.Trash(packName(n)); err != nil {
-			s.log.Warn("a pack could not be moved to the trash; the next prune tries again", "pack", packName(n), "err", err)
+	for n, t := range all {
+		if !t.moved {
+			s.moveToTrash(n, t)
+			continue
+		}
+		if !s.isThere(n) {
+			continue
+		}
+		s.log.Warn("a pack that was in the trash is among the packs again; it is kept", "pack", packName(n))
+		if err := s.index.Delete(trashKey(n), pebble.Sync); err != nil {
+			return fmt.Errorf("take pack %016x out of the trash: %w", n, err)
 		}
 	}
 	return nil
 }
 
+// moveToTrash moves a pack's file, of which the index says that it is trash.
+func (s *Store) moveToTrash(n uint64, t trashed) {
+	err := s.media.Trash(packName(n))
+	if err == nil {
+		t.moved = true
+		err = s.setTrashed(n, t)
+	}
+	if err != nil {
+		s.log.Warn("a pack could not be moved to the trash; the next prune tries again", "pack", packName(n), "err", err)
+	}
+}
+
+// EmptyTrash deletes what has been in the trash for as long as the prune said that
+// moved it there. Beside a prune or a check it returns ErrPruning.
+func (s *Store) EmptyTrash(ctx context.Context) (packs int, bytes int64, err error) {
+	if !s.pruning.running.TryLock() {
+		return 0, 0, ErrPruning
+	}
+	defer s.pruning.running.Unlock()
+	r := new(PruneReport)
+	if err := s.deleteTrash(ctx, func(t trashed) time.Duration { return t.grace }, r); err != nil {
+		return r.DeletedPacks, r.FreedBytes, fmt.Errorf("empty the trash: %w", err)
+	}
+	return r.DeletedPacks, r.FreedBytes, nil
+}
+
 // emptyTrash deletes the packs that were in the trash for as long as grace; 0
-// means all of them. Nothing refers to them, so the clock only delays.
+// means all of them.
 func (s *Store) emptyTrash(ctx context.Context, grace time.Duration, r *PruneReport) error {
+	return s.deleteTrash(ctx, func(trashed) time.Duration { return grace }, r)
+}
+
+// deleteTrash deletes the packs that were in the trash for their grace. Nothing
+// refers to them, so the clock only delays.
+func (s *Store) deleteTrash(ctx context.Context, graceOf func(trashed) time.Duration, r *PruneReport) error {
 	if err := s.finishTrash(); err != nil {
 		return err
 	}
@@ -71,6 +154,7 @@ func (s *Store) emptyTrash(ctx context.Context, grace time.Duration, r *PruneRep
 	if err != nil {
 		return err
 	}
+	r.TrashPacks, r.TrashBytes = 0, 0
 	now := time.Now()
 	there := map[uint64]bool{}
 	err = s.media.Trashed(func(name string, size int64) error {
@@ -78,7 +162,7 @@ func (s *Store) emptyTrash(ctx context.Context, grace time.Duration, r *PruneRep
 		if !ok {
 			return ctx.Err()
 		}
-		since, known := all[n]
+		t, known := all[n]
 		if used, err := s.knows(n); err != nil {
 			return err
 		} else if used {
@@ -90,13 +174,14 @@ func (s *Store) emptyTrash(ctx context.Context, grace time.Duration, r *PruneRep
 			return ctx.Err()
 		}
 		if !known { // the index was made anew meanwhile
-			since, all[n] = now, now
-			if err := s.index.Set(trashKey(n), trashValue(now), pebble.NoSync); err != nil {
-				return fmt.Errorf("remember trash: %w", err)
+			t = trashed{since: now, moved: true, grace: DefaultGrace}
+			if err := s.setTrashed(n, t); err != nil {
+				return err
 			}
+			all[n] = t
 		}
 		there[n] = true
-		if grace > 0 && now.Sub(since) < grace {
+		if grace := graceOf(t); grace > 0 && now.Sub(t.since) < grace {
 			r.TrashPacks++
 			r.TrashBytes += size
 			return ctx.Err()

@@ -17,6 +17,9 @@ import (
 // while the next one fills. Put waits beyond that.
 const maxSealing = 2
 
+// roomStep is how much is written between two looks at the disk's free space.
+const roomStep = 1 << 20
+
 // writer fills the packs of one class.
 type writer struct {
 	store *Store
@@ -26,6 +29,7 @@ type writer struct {
 	mu      sync.Mutex  // guards what follows, and appends to active
 	active  *openPack   // nil: none begun
 	pending []*openPack // full ones, not yet durable and known
+	looked  int64       // size of the active pack when it was last looked whether there is room
 }
 
 // openPack is a pack that is written or sealed and not yet in the index.
@@ -94,6 +98,10 @@ func (w *writer) put(ctx context.Context, recs []pack.Record) (res PutResult, er
 			continue
 		}
 		full, err := w.append(rec, &res)
+		if errors.Is(err, ErrFull) {
+			// Now there is room for the end of what is begun.
+			return res, errors.Join(err, w.drain())
+		}
 		if err != nil {
 			return res, err
 		}
@@ -115,6 +123,9 @@ func (w *writer) append(rec pack.Record, res *PutResult) (*openPack, error) {
 		return nil, nil
 	}
 	if ok, err := w.store.claimPublished(rec.ID); err != nil || ok {
+		return nil, err
+	}
+	if err := w.room(); err != nil {
 		return nil, err
 	}
 	if w.active == nil {
@@ -139,6 +150,20 @@ func (w *writer) append(rec pack.Record, res *PutResult) (*openPack, error) {
 		return nil, nil
 	}
 	return w.retire(), nil
+}
+
+// room looks now and then whether the disk has room for more. The caller holds
+// mu.
+func (w *writer) room() error {
+	size := int64(0)
+	if w.active != nil {
+		size = w.active.Size()
+	}
+	if w.active != nil && size >= w.looked && size < w.looked+roomStep {
+		return nil
+	}
+	w.looked = size
+	return w.store.roomFor((size + int64(len(w.pending))*w.store.size) / tailShare)
 }
 
 // retire moves the active pack to the pending ones. The caller holds mu and

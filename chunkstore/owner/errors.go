@@ -45,6 +45,8 @@ var codes = []struct {
 	{"no_session", errNoSession, http.StatusGone},
 	{"forbidden", errForbidden, http.StatusForbidden},
 	{"bad_request", errBadRequest, http.StatusBadRequest},
+	{"full", chunkstore.ErrFull, http.StatusInsufficientStorage},
+	{"lost_roots", chunkstore.ErrLostRoots, http.StatusConflict},
 	{"canceled", context.Canceled, http.StatusInternalServerError},
 	{"deadline", context.DeadlineExceeded, http.StatusInternalServerError},
 }

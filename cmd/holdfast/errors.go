@@ -73,10 +73,26 @@ func hintsOf(err error) []string {
 		return []string{"see what is there: holdfast list VM"}
 	case errors.Is(err, chunkstore.ErrNoStore):
 		return []string{"is --store or HOLDFAST_STORE right?"}
+	case errors.Is(err, chunkstore.ErrFull):
+		return fullHints()
+	case errors.Is(err, chunkstore.ErrLostRoots):
+		return []string{
+			"bring them back from a replica: holdfast --store REPLICA replicate --to STORE",
+			"or from a backup of the packs, and then: holdfast rebuild-index, which names them",
+			"or give up what they needed: holdfast prune --give-up-lost",
+		}
 	case errors.Is(err, syscall.ENOSPC):
 		return []string{"free some space and run it again: what was stored is used by the next try"}
 	}
 	return nil
+}
+
+// fullHints say what to type where the store's disk is full.
+func fullHints() []string {
+	return []string{
+		"free space at once: holdfast forget VM@VERSION, then holdfast prune --grace 0s",
+		"a capture that is tried again then uses what it has stored",
+	}
 }
 
 // oneLine makes a text safe for a terminal: names in it may come from hostile

@@ -38,6 +38,7 @@ holdfast prune --max-duration 1h --max-repack 50GiB
 			&cli.StringFlag{Name: "max-repack", Usage: "copy at most `SIZE` to new packs"},
 			&cli.StringFlag{Name: "max-unused", Value: "5%", Usage: "leave up to `SHARE` of the store unused rather than copy more"},
 			&cli.StringFlag{Name: "grace", Value: "24h", Usage: "keep packs in the trash for `AGE`; 0s empties it at once"},
+			&cli.BoolFlag{Name: "give-up-lost", DisableDefaultText: true, Usage: "free also what versions need whose records can't be read"},
 			&cli.StringFlag{Name: "max-duration", Usage: "stop after `TIME`; the next prune goes on"},
 		},
 		Action: func(c *cli.Context) error {
@@ -48,7 +49,7 @@ holdfast prune --max-duration 1h --max-repack 50GiB
 			if c.NArg() > 0 {
 				return withHint(usagef("prune takes no arguments"), "say what is to go: holdfast forget VM@VERSION")
 			}
-			o := pruneOptions{opts, chunkstore.PruneOptions{DryRun: c.Bool("dry-run")}}
+			o := pruneOptions{opts, chunkstore.PruneOptions{DryRun: c.Bool("dry-run"), GiveUpLost: c.Bool("give-up-lost")}}
 			if s := c.String("max-repack"); s != "" {
 				if o.MaxRepack, err = parseSize("max-repack", s); err != nil {
 					return err
@@ -89,10 +90,24 @@ func runPrune(ctx context.Context, opts pruneOptions) error {
 			return err
 		}
 		if opts.JSON {
-			return printJSON(opts.Out, r)
+			err = printJSON(opts.Out, r)
+		} else {
+			err = printPrune(opts, &r)
 		}
-		return printPrune(opts, &r)
+		if err == nil && r.DiskFull {
+			err = noRoomFor(&r)
+		}
+		return err
 	})
+}
+
+// noRoomFor says what to do where packs could not be written anew.
+func noRoomFor(r *chunkstore.PruneReport) error {
+	err := fmt.Errorf("%w: there was no room to write %s anew", chunkstore.ErrFull, countText(int64(r.PutOff), "pack"))
+	if r.TrashPacks > 0 {
+		return withHint(err, fmt.Sprintf("free the %s in the trash at once, and go on: holdfast prune --grace 0s", sizeText(r.TrashBytes)))
+	}
+	return withHint(err, "forget more, so that whole packs become free: holdfast forget VM@VERSION, then holdfast prune --grace 0s", "or make some room on the store's disk")
 }
 
 func printPrune(opts pruneOptions, r *chunkstore.PruneReport) error {

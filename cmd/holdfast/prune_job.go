@@ -153,7 +153,7 @@ func (b *backgroundPrune) Step(ctx context.Context, _ *background.Turn) (time.Ti
 	b.tell(r, p, "")
 	underWay := !r.Began.IsZero() && !r.Ended
 	if !p.On() || !underWay && !r.due(p, b.now()).IsZero() {
-		return later, nil
+		return later, b.tidy(ctx, s)
 	}
 	pctx, end, ok := b.turn.begin(ctx)
 	if !ok {
@@ -173,6 +173,27 @@ func (b *backgroundPrune) Step(ctx context.Context, _ *background.Turn) (time.Ti
 		return time.Time{}, nil
 	}
 	return later, nil
+}
+
+// tidy does what costs next to nothing while no prune is due: it empties the trash
+// of what has been there for its grace, and keeps the reserve. One that somebody
+// called does both by itself.
+func (b *backgroundPrune) tidy(ctx context.Context, s *chunkstore.Store) error {
+	ctx, end, ok := b.turn.begin(ctx)
+	if !ok {
+		return nil
+	}
+	defer end()
+	packs, freed, err := s.EmptyTrash(ctx)
+	switch {
+	case errors.Is(err, chunkstore.ErrPruning) || ctx.Err() != nil: // somebody called one
+		return nil
+	case err != nil:
+		return err
+	case packs > 0:
+		b.log.Info("emptied the trash", "packs", packs, "bytes", freed)
+	}
+	return s.KeepReserve()
 }
 
 // work prunes for a step, and reports whether the prune has time left and
@@ -200,6 +221,9 @@ func (b *backgroundPrune) work(ctx context.Context, s *chunkstore.Store, p catal
 	}
 	if err == nil && (r.Complete || p.For > 0 && r.Used >= p.For) {
 		r.Ended, r.LastEnd, r.LastFreed = true, b.now().UTC().Truncate(time.Second), r.Freed
+	}
+	if err == nil && report.DiskFull {
+		err = noRoomFor(report) // it is tried again, ever more rarely
 	}
 	b.tell(r, p, "")
 	return !r.Ended, errors.Join(err, r.save(s))

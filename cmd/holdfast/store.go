@@ -6,6 +6,7 @@ import (
 	iofs "io/fs"
 	"os"
 	"strings"
+	"syscall"
 
 	"holdfast/chunkstore"
 	"holdfast/chunkstore/owner"
@@ -65,6 +66,10 @@ func unusable(err error) error {
 // risk what is stored. The next owner recovers.
 func fatal(con *console, err error) {
 	con.endProgress()
-	report(con, withHint(err, "what was committed is safe; mend the cause (is the disk full?) and start again"), exitFailure)
+	hints := []string{"what was committed is safe; mend the cause (is the disk full?) and start again"}
+	if errors.Is(err, syscall.ENOSPC) || strings.Contains(err.Error(), syscall.ENOSPC.Error()) { // the index has no more than its text
+		hints = []string{"what was committed is safe; the disk is full, and so is what the store had kept for this: make some room beside it first", fullHints()[0]}
+	}
+	report(con, withHint(err, hints...), exitFailure)
 	os.Exit(int(exitFailure))
 }

@@ -1,0 +1,125 @@
+package chunkstore
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"holdfast/chunkstore/pack"
+)
+
+// lastRoot returns where the last root of a pack begins; -1: it has none.
+func lastRoot(t *testing.T, b []byte) int {
+	t.Helper()
+	_, entries, err := pack.ReadFooter(bytes.NewReader(b), int64(len(b)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if e := entries[len(entries)-1]; e.Kind == pack.KindRoot {
+		return int(e.Offset)
+	}
+	return -1
+}
+
+// TestNoPruneBesideALostRoot: a version whose record can't be read when the index
+// is made anew is not seen, and a prune must not free what it needs, unless
+// somebody gives it up. When the pack is whole again, nothing is remembered.
+func TestNoPruneBesideALostRoot(t *testing.T) {
+	for name, hurt := range map[string]func(b []byte, root int) []byte{
+		"record damaged": func(b []byte, root int) []byte {
+			b[root+pack.RecordHeaderLen] ^= 1
+			return b
+		},
+		"footer lost, record damaged": func(b []byte, root int) []byte {
+			b[root+pack.RecordHeaderLen] ^= 1
+			return append(b[:root+pack.RecordHeaderLen+1], make([]byte, 100)...)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			fsys := vfs.NewMem()
+			if _, err := Create("/store", CreateOptions{FS: fsys, NoParity: true}); err != nil {
+				t.Fatal(err)
+			}
+			s := openStore(t, fsys, 0)
+			w := newTestWorld()
+			w.mustWrite(t, s, "a", 1)
+			w.mustWrite(t, s, "b", 2)
+			bad := packOfRoot(t, s, "b")
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			hurtStores.Store(fsys, true)
+			whole := readAll(t, fsys, bad)
+			dropIndex(t, fsys)
+			writeAll(t, fsys, bad, hurt(bytes.Clone(whole), lastRoot(t, whole)))
+			for range 2 { // it is remembered
+				s = openStore(t, fsys, 0)
+				for _, dry := range []bool{true, false} {
+					_, err := s.Prune(context.Background(), PruneOptions{Walk: walkTest(s), DryRun: dry})
+					if !errors.Is(err, ErrLostRoots) || !strings.Contains(err.Error(), bad[len(bad)-21:]) {
+						t.Fatalf("dry %v: a prune beside a root that can't be read: %v", dry, err)
+					}
+				}
+				if err := s.Close(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			hurtBytes := readAll(t, fsys, bad)
+			writeAll(t, fsys, bad, whole)
+			dropIndex(t, fsys)
+			s = openStore(t, fsys, 0)
+			mustPrune(t, s, PruneOptions{})
+			checkVersions(t, s, w.committed, w.begun, "the record is back")
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := fsys.Stat(bad); err != nil {
+				return // it was merged: there is no second part
+			}
+			writeAll(t, fsys, bad, hurtBytes)
+			dropIndex(t, fsys)
+			s = openStore(t, fsys, 0)
+			if r := mustPrune(t, s, PruneOptions{GiveUpLost: true}); r.DeadChunks == 0 || !r.Complete {
+				t.Fatalf("given up, nothing is freed: %+v", r)
+			}
+			mustPrune(t, s, PruneOptions{}) // said once
+			w.forget("b")
+			checkVersions(t, s, w.committed, w.begun, "given up")
+		})
+	}
+}
+
+// TestLostRootThatComesBack: a version that is committed again, as a replica
+// does, is the same record, and then nothing is lost.
+func TestLostRootThatComesBack(t *testing.T) {
+	fsys := vfs.NewMem()
+	s := newStore(t, fsys, 0)
+	w := newTestWorld()
+	w.mustWrite(t, s, "a", 1)
+	id := rootID(t, s, "a")
+	for _, lost := range []ID{id, {1}} {
+		if err := s.noteLostRoot(lost, place{pack: 7}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := s.Prune(context.Background(), PruneOptions{Walk: walkTest(s)}); !errors.Is(err, ErrLostRoots) || !strings.Contains(err.Error(), "1 in all") {
+		t.Fatalf("want one that is lost: %v", err)
+	}
+	mustPrune(t, s, PruneOptions{GiveUpLost: true})
+	mustPrune(t, s, PruneOptions{})
+	checkVersions(t, s, w.committed, w.begun, "pruned")
+}
+
+// TestNoPruneWithAStaleIndex: where index and packs are of different times it is
+// not known what versions need.
+func TestNoPruneWithAStaleIndex(t *testing.T) {
+	s := newStore(t, vfs.NewMem(), 0)
+	s.adopted.Stale = true
+	if _, err := s.Prune(context.Background(), PruneOptions{Walk: walkTest(s)}); err == nil || !strings.Contains(err.Error(), "rebuild-index") {
+		t.Fatalf("a prune with a stale index: %v", err)
+	}
+}
