@@ -179,7 +179,7 @@ func TestScanEndsAtTheLargestPack(t *testing.T) {
 func TestWholeLeftoverIsProved(t *testing.T) {
 	for _, noParity := range []bool{true, false} {
 		fsys := vfs.NewMem()
-		if _, err := Create("/store", CreateOptions{FS: fsys, NoParity: noParity}); err != nil {
+		if _, err := Create("/store", CreateOptions{FS: fsys, FrameSize: pack.MaxChunk, NoParity: noParity}); err != nil {
 			t.Fatal(err)
 		}
 		s := openStore(t, fsys, 0)

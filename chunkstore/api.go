@@ -22,6 +22,15 @@ type Getter interface {
 	Get(ctx context.Context, id ID, buf []byte) ([]byte, error)
 }
 
+// PartGetter brings parts of chunks, for random reads.
+type PartGetter interface {
+	// GetPart returns part p of chunk id where the store's frames allow to
+	// decode and prove it alone, else the whole chunk and whole, proved
+	// against id. buf is as for Get. It need not heal or note damage: who
+	// gets an error asks Get, which does. Safe for concurrent use.
+	GetPart(ctx context.Context, id ID, buf []byte, p pack.Part) (plain []byte, whole bool, err error)
+}
+
 // Chunks is what a capture writes to. Batches are one region's worth, so that
 // a store behind a socket costs one exchange and not one per chunk.
 type Chunks interface {

@@ -35,8 +35,9 @@
 // disk). A read becomes a list of slices: header bytes made up, chunks held in
 // the cache, zeros of one static block. They go to the kernel in one writev
 // without being copied. Sequential reads are noticed in each open file and the
-// chunks to come are prefetched; a second small read in the same 64 KiB pushes
-// the rest of it into the page cache.
+// chunks to come are prefetched; of a chunk that a random read hits no more is
+// decoded than the store's frames that it touches; a second small read in the same
+// 64 KiB pushes the rest of it into the page cache.
 //
 // # The guest's files
 //

@@ -48,7 +48,7 @@ func (o *openImage) read(ctx context.Context, dest []byte, off int64) (r *reply,
 		n.pushAround(off, int64(length))
 	}
 	err = patiently(ctx, func(ctx context.Context) (err error) {
-		r, err = n.collect(ctx, off, length)
+		r, err = n.collect(ctx, off, length, !sequential)
 		return err
 	})
 	if err == nil {

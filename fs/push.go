@@ -111,7 +111,7 @@ func (p *pusher) do(job push, buf []byte) {
 			p.t.panicked(what)
 		}
 	}()
-	r, err := job.n.collect(p.ctx, job.off, int(job.to-job.off))
+	r, err := job.n.collect(p.ctx, job.off, int(job.to-job.off), false)
 	if err != nil {
 		return
 	}

@@ -71,13 +71,13 @@ func (r *reply) flatten(dest []byte) {
 }
 
 // collect gathers n bytes of the image from off, which lie inside it. The
-// caller must call Done.
-func (im *imageNode) collect(ctx context.Context, off int64, n int) (*reply, error) {
+// caller must call Done. Alone says that reads around it are not expected.
+func (im *imageNode) collect(ctx context.Context, off int64, n int, alone bool) (*reply, error) {
 	r := replies.Get().(*reply)
 	for r.size < n {
 		s, err := im.segment(ctx, off+int64(r.size), int64(n-r.size))
 		if err == nil && s.Kind == image.Guest {
-			err = r.addGuest(ctx, im.data, s)
+			err = r.addGuest(ctx, im.data, s, alone)
 		}
 		if err != nil {
 			r.Done()
@@ -104,9 +104,13 @@ func (im *imageNode) segment(ctx context.Context, off, max int64) (image.Segment
 	return im.img.Segment(ctx, off, max)
 }
 
-func (r *reply) addGuest(ctx context.Context, from *disk.Reader, s image.Segment) (err error) {
+func (r *reply) addGuest(ctx context.Context, from *disk.Reader, s image.Segment, alone bool) (err error) {
 	first := len(r.segs)
-	if r.segs, err = from.View(ctx, s.GuestOff, int(s.Length), r.segs); err != nil {
+	view := from.View
+	if alone {
+		view = from.ViewAlone
+	}
+	if r.segs, err = view(ctx, s.GuestOff, int(s.Length), r.segs); err != nil {
 		return err
 	}
 	for i := first; i < len(r.segs); i++ {

@@ -46,7 +46,7 @@ type tree struct {
 }
 
 func newTree(store chunkstore.API, opts Options) (*tree, error) {
-	chunks, err := cache.New(store, cache.Options{Bytes: opts.Cache})
+	chunks, err := cache.New(store, cache.Options{Bytes: opts.Cache, Part: store.Info().FrameSize})
 	if err != nil {
 		return nil, err
 	}

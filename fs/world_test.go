@@ -2,6 +2,7 @@ package fs
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -45,6 +46,18 @@ func (s *testStore) Get(ctx context.Context, id pack.ID, buf []byte) ([]byte, er
 		return nil, err
 	}
 	return s.Store.Get(ctx, id, buf)
+}
+
+// GetPart leaves to Get what the test has to say.
+func (s *testStore) GetPart(ctx context.Context, id pack.ID, buf []byte, p pack.Part) ([]byte, bool, error) {
+	s.mu.Lock()
+	err, hold := s.bad[id], s.hold
+	s.mu.Unlock()
+	if err != nil || hold != nil {
+		return nil, false, errors.New("ask Get")
+	}
+	s.gets.Add(1)
+	return s.Store.GetPart(ctx, id, buf, p)
 }
 
 func (s *testStore) Roots(ctx context.Context, prefix, from string, fn func(string, []byte) bool) error {

@@ -30,11 +30,22 @@ type Getter interface {
 	Get(ctx context.Context, id pack.ID, buf []byte) ([]byte, error)
 }
 
+// PartGetter is a Getter that can bring a part of a chunk. A chunkstore.PartGetter
+// is one. An error of it is no verdict: Get is asked then.
+type PartGetter interface {
+	Getter
+	GetPart(ctx context.Context, id pack.ID, buf []byte, p pack.Part) (plain []byte, whole bool, err error)
+}
+
 // Options bound a cache. The zero value works.
 type Options struct {
 	Bytes    int64 // for chunks that were asked for; 0: 256 MiB
 	Prefetch int64 // for prefetched chunks that nobody asked for yet; 0: Bytes/8
 	Workers  int   // chunks loaded at a time; 0: one a core
+	// Part is the plain bytes that the store decodes alone, a power of two from
+	// 4096 to below pack.MaxChunk. Otherwise, and where the Getter is no
+	// PartGetter, there are no parts.
+	Part int
 	// Poison overwrites each buffer that is given back, so that tests see
 	// who uses a chunk after its release. It costs time.
 	Poison bool
@@ -59,6 +70,8 @@ func (o *Options) fill() error {
 // Cache holds decoded chunks of one store by id. It is safe for concurrent use.
 type Cache struct {
 	get     Getter
+	parts   PartGetter // get, or nil
+	part    int        // bytes of a part; 0: none
 	buffers buffers
 	shards  []shard // a power of two of them
 	pool    pool
@@ -73,17 +86,28 @@ func New(get Getter, opt Options) (*Cache, error) {
 		return nil, err
 	}
 	c := &Cache{get: get, buffers: buffers{poison: opt.Poison}}
+	if p, ok := get.(PartGetter); ok {
+		c.parts, c.part = p, opt.partSize()
+	}
 	c.ctx, c.stop = context.WithCancel(context.Background())
 	n := shardCount(opt)
 	c.shards = make([]shard, n)
 	for i := range c.shards {
 		c.shards[i].init(opt.Bytes/int64(n), opt.Prefetch/int64(n))
 	}
-	c.pool.init()
+	c.pool.init(opt.Workers, c.parts != nil)
 	for range opt.Workers {
 		c.workers.Go(c.work)
 	}
 	return c, nil
+}
+
+// partSize returns Part where it makes sense.
+func (o *Options) partSize() int {
+	if o.Part < minPart || o.Part >= pack.MaxChunk || o.Part&(o.Part-1) != 0 {
+		return 0
+	}
+	return o.Part
 }
 
 func shardCount(opt Options) int {
@@ -126,23 +150,27 @@ func (c *Cache) Acquire(ctx context.Context, id pack.ID, plainLen int) (*Chunk, 
 // loaded in parallel. The caller must Wait before it looks at the bytes, and
 // Release the chunk in any case, also when Wait failed.
 func (c *Cache) Begin(id pack.ID, plainLen int) *Chunk {
+	return c.begin(key{id: id}, plainLen)
+}
+
+func (c *Cache) begin(k key, plainLen int) *Chunk {
 	if plainLen < 1 || plainLen > pack.MaxChunk {
-		return failed(id, fmt.Errorf("chunk %v: length %d: want 1 to %d", id, plainLen, pack.MaxChunk))
+		return failed(k, fmt.Errorf("chunk %v: length %d: want 1 to %d", k.id, plainLen, pack.MaxChunk))
 	}
-	s := c.home(id)
+	s := c.home(k.id)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if ch := s.chunks[id]; ch != nil {
+	if ch := s.find(k); ch != nil {
 		ch.refs.Add(1)
 		s.touch(ch, &c.pool)
 		return ch
 	}
-	ch := newChunk(c, s, id, plainLen)
+	ch := newChunk(c, s, k, plainLen)
 	if !c.pool.push(ch, &c.pool.demand) {
-		return failed(id, fmt.Errorf("chunk %v: %w", id, ErrClosed))
+		return failed(k, fmt.Errorf("chunk %v: %w", k.id, ErrClosed))
 	}
 	ch.refs.Add(1)
-	s.chunks[id] = ch
+	s.add(ch)
 	s.count.Misses++
 	return ch
 }
@@ -170,16 +198,17 @@ func (c *Cache) prefetch(w Want) bool {
 	s := c.home(w.ID)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.chunks[w.ID] != nil {
+	k := key{id: w.ID}
+	if s.chunks[k] != nil {
 		return false
 	}
-	ch := newChunk(c, s, w.ID, w.Len)
+	ch := newChunk(c, s, k, w.Len)
 	ch.ahead = true
 	if !c.pool.push(ch, &c.pool.ahead) {
 		s.count.PrefetchDropped++
 		return false
 	}
-	s.chunks[w.ID] = ch
+	s.add(ch)
 	s.count.Prefetched++
 	return true
 }

@@ -296,7 +296,7 @@ func TestHeldChunksStay(t *testing.T) {
 
 func TestReleasedTwicePanics(t *testing.T) {
 	c := open(t, &source{}, Options{})
-	ch := failed(idOf(1), errGone)
+	ch := failed(key{id: idOf(1)}, errGone)
 	ch.Release()
 	defer func() {
 		if recover() == nil {

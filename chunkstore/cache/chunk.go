@@ -11,62 +11,91 @@ import (
 // Chunk is a decoded chunk that the caller holds: its bytes stay where they
 // are until the last holder's Release.
 type Chunk struct {
-	id    pack.ID
-	cache *Cache
-	home  *shard
-	refs  atomic.Int32  // holders, and one for the shard while it knows the chunk
-	done  chan struct{} // closed when plain or err is set
-	plain []byte        // in buf
-	buf   *buffer
-	err   error
+	id     pack.ID // of its key, which may change before done
+	cache  *Cache
+	home   *shard
+	refs   atomic.Int32  // holders, and one for the shard while it knows the chunk
+	done   chan struct{} // closed when plain or err is set
+	plain  []byte        // in buf
+	from   int           // where in the chunk plain begins
+	whole  bool          // plain is all of the chunk
+	buf    *buffer
+	length int // plain length of the chunk that the first to ask gave
+	err    error
 
 	// Guarded by home.mu, but for prev, next and in, which pool.mu guards
 	// until a worker takes the chunk.
 	prev, next *Chunk
 	in         *list
-	want       int   // plain length that the first to ask gave: sizes the buffer
+	key        key
+	want       int   // plain bytes to load: sizes the buffer
 	charge     int64 // bytes reserved; 0 before the load starts
 	ahead      bool  // prefetched, and nobody asked for it yet
 	hot        bool  // asked for since the clock's hand last passed
+	hurt       bool  // it did not come the quick way: a worker asks Get
 }
 
-func newChunk(c *Cache, s *shard, id pack.ID, plainLen int) *Chunk {
-	ch := &Chunk{id: id, cache: c, home: s, want: plainLen, done: make(chan struct{})}
+func newChunk(c *Cache, s *shard, k key, plainLen int) *Chunk {
+	ch := &Chunk{id: k.id, key: k, cache: c, home: s, length: plainLen, done: make(chan struct{})}
+	p := c.partOf(k, plainLen)
+	ch.want = p.To - p.From
 	ch.refs.Store(1)
 	return ch
 }
 
 // failed returns a chunk that no shard knows and that fails every Wait.
-func failed(id pack.ID, err error) *Chunk {
-	ch := &Chunk{id: id, err: err, done: make(chan struct{})}
+func failed(k key, err error) *Chunk {
+	ch := &Chunk{id: k.id, key: k, err: err, done: make(chan struct{})}
 	ch.refs.Store(1)
 	close(ch.done)
 	return ch
 }
 
 // Wait waits until the chunk is there and checks that it is plainLen bytes
-// long. When ctx ends first, its error is returned and the load goes on.
+// long. When ctx ends first, its error is returned and the load goes on. Where
+// fewer loads run than there are workers, the caller does the work itself.
 func (ch *Chunk) Wait(ctx context.Context, plainLen int) error {
-	select {
-	case <-ch.done:
-	default:
+	if !ch.there() {
+		ch.help(ctx)
 		select {
 		case <-ch.done:
-		case <-ctx.Done():
-			return ctx.Err()
+		default:
+			select {
+			case <-ch.done:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
 		}
 	}
 	if ch.err != nil {
 		return ch.err
 	}
-	if len(ch.plain) != plainLen {
-		return fmt.Errorf("chunk %v is %d bytes long, but its map says %d", ch.id, len(ch.plain), plainLen)
+	is := ch.length
+	if ch.whole {
+		is = len(ch.plain)
+	}
+	if is != plainLen {
+		return fmt.Errorf("chunk %v is %d bytes long, but its map says %d", ch.id, is, plainLen)
 	}
 	return nil
 }
 
-// Bytes returns the plain bytes, valid until Release and never to be changed.
+// there reports whether the load is over.
+func (ch *Chunk) there() bool {
+	select {
+	case <-ch.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// Bytes returns the plain bytes of a whole chunk, valid until Release and never
+// to be changed.
 func (ch *Chunk) Bytes() []byte { return ch.plain }
+
+// Slice is Bytes()[from:to] for what may be a part, which must hold them.
+func (ch *Chunk) Slice(from, to int) []byte { return ch.plain[from-ch.from : to-ch.from] }
 
 // Release gives the chunk back, once for each Acquire or Begin.
 func (ch *Chunk) Release() {
@@ -75,8 +104,13 @@ func (ch *Chunk) Release() {
 		ch.free()
 	case n < 0:
 		panic("chunk released more often than acquired")
-	case n == 1 && ch.home != nil && ch.home.over.Load():
-		ch.home.trim()
+	case n == 1 && ch.home != nil:
+		if ch.home.over.Load() {
+			ch.home.trim()
+		}
+		if !ch.there() {
+			ch.cache.pool.kick() // nobody waits for it: a worker takes it out of the queue
+		}
 	}
 }
 

@@ -7,6 +7,18 @@
 // it ends when it ends, and is left out only when nobody waits for it any more
 // before a worker took it. Errors are not cached: the next to ask tries again.
 //
+// Who waits for a chunk that no worker has taken yet loads it himself while fewer
+// loads run than there are workers. His context ends only his own work: what did
+// not come at once goes to a worker.
+//
+// # Parts
+//
+// A store with frames gives parts of a chunk. A part is loaded, kept and given up
+// by itself, under the chunk's id and its own number; who wants a part and finds
+// the whole chunk uses that, and the parts go when the whole chunk is there. A part
+// that the store could not give alone becomes the whole chunk, and a part that
+// failed is asked for as a whole, from Get, which heals.
+//
 // # What stays
 //
 // The policy is 2Q, because images are read from end to end and such a scan

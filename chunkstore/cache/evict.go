@@ -47,17 +47,23 @@ func (s *shard) evict(l *list) bool {
 }
 
 func (s *shard) drop(ch *Chunk) {
-	ch.in.remove(ch)
-	delete(s.chunks, ch.id)
 	if ch.ahead {
-		s.usedAhead -= ch.charge
 		s.count.PrefetchWasted++
 	} else {
-		s.used -= ch.charge
 		s.count.Evicted++
-		s.gone.add(ghostKey(ch.id))
+		s.gone.add(ch.key.ghost())
 	}
-	if ch.refs.Add(-1) == 0 {
-		ch.free()
+	s.discard(ch)
+}
+
+// discard forgets a chunk that is in a list.
+func (s *shard) discard(ch *Chunk) {
+	ch.in.remove(ch)
+	s.remove(ch)
+	if ch.ahead {
+		s.usedAhead -= ch.charge
+	} else {
+		s.used -= ch.charge
 	}
+	s.release(ch)
 }

@@ -1,11 +1,8 @@
 package cache
 
 import (
-	"encoding/binary"
 	"sync"
 	"sync/atomic"
-
-	"holdfast/chunkstore/pack"
 )
 
 // shard is the part of a cache that one mutex guards.
@@ -13,7 +10,8 @@ type shard struct {
 	over atomic.Bool // used may exceed limit: a release must trim
 	mu   sync.Mutex  // guards all below
 	// chunks knows every chunk that waits, loads or is there.
-	chunks map[pack.ID]*Chunk
+	chunks map[key]*Chunk
+	parts  int  // of them that are parts
 	fresh  list // there, asked for once
 	kept   list // there, asked for again after it had left fresh
 	ahead  list // there, prefetched, not asked for
@@ -26,7 +24,7 @@ type shard struct {
 }
 
 func (s *shard) init(limit, limitAhead int64) {
-	s.chunks = make(map[pack.ID]*Chunk)
+	s.chunks = make(map[key]*Chunk)
 	s.limit, s.limitAhead = limit, limitAhead
 	s.gone.init(max(16, int(limit/(32<<10))))
 }
@@ -71,6 +69,34 @@ func (s *shard) useAhead(ch *Chunk, p *pool) {
 func (s *shard) start(ch *Chunk) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.reserve(ch)
+}
+
+// take is start for who waits for a chunk that no worker has taken yet, if one
+// more load may run now.
+func (s *shard) take(ch *Chunk, p *pool) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if ch.hurt || ch.charge != 0 || !p.take(ch) {
+		return false
+	}
+	if !s.reserve(ch) {
+		p.leave()
+		return false
+	}
+	return true
+}
+
+// putBack gives up a load that did not come the quick way: a worker goes on.
+func (s *shard) putBack(ch *Chunk, p *pool) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.recharge(ch, 0)
+	ch.hurt = true
+	return p.push(ch, &p.demand)
+}
+
+func (s *shard) reserve(ch *Chunk) bool {
 	charge := chargeOf(ch.want)
 	switch {
 	case ch.ahead:
@@ -94,11 +120,25 @@ func (s *shard) start(ch *Chunk) bool {
 	return true
 }
 
-// finish publishes a loaded chunk of n plain bytes.
-func (s *shard) finish(ch *Chunk, buf *buffer, n int) {
+// finish publishes n plain bytes that were loaded: the whole chunk, or the part.
+func (s *shard) finish(ch *Chunk, buf *buffer, n int, whole bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	ch.buf, ch.plain = buf, buf.mem[:n:n]
+	ch.buf, ch.plain, ch.whole = buf, buf.mem[:n:n], whole
+	ch.from = ch.cache.partOf(ch.key, ch.length).From
+	s.count.LoadedBytes += int64(n)
+	if whole {
+		ch.from = 0
+		if ch.key.part != 0 && !s.widen(ch) {
+			s.recharge(ch, 0)
+			close(ch.done)
+			s.release(ch)
+			return
+		}
+		s.dropParts(ch.id)
+	} else {
+		s.count.Parts++
+	}
 	s.recharge(ch, int64(sizes[buf.class]+overhead))
 	if ch.ahead {
 		s.ahead.pushBack(ch)
@@ -106,8 +146,14 @@ func (s *shard) finish(ch *Chunk, buf *buffer, n int) {
 		s.admit(ch)
 		s.makeRoom()
 	}
-	s.count.LoadedBytes += int64(n)
 	close(ch.done)
+}
+
+// release ends the shard's own hold of a chunk that it knows no more.
+func (s *shard) release(ch *Chunk) {
+	if ch.refs.Add(-1) == 0 {
+		ch.free()
+	}
 }
 
 // fail ends a load with err, which everyone who waits gets.
@@ -130,7 +176,7 @@ func (s *shard) recharge(ch *Chunk, charge int64) {
 }
 
 func (s *shard) forget(ch *Chunk, err error) {
-	delete(s.chunks, ch.id)
+	s.remove(ch)
 	ch.err = err
 	close(ch.done)
 	ch.refs.Add(-1) // it has no buffer to free
@@ -138,11 +184,9 @@ func (s *shard) forget(ch *Chunk, err error) {
 
 // admit puts a chunk that was asked for into the list it has earned.
 func (s *shard) admit(ch *Chunk) {
-	if s.gone.take(ghostKey(ch.id)) {
+	if s.gone.take(ch.key.ghost()) {
 		s.kept.pushBack(ch)
 	} else {
 		s.fresh.pushBack(ch)
 	}
 }
-
-func ghostKey(id pack.ID) uint64 { return binary.LittleEndian.Uint64(id[8:]) }

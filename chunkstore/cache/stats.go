@@ -7,6 +7,7 @@ type Stats struct {
 	Misses          int64 // asked for and not there
 	Failed          int64 // loads that ended in an error
 	Evicted         int64 // chunks given up that had been asked for
+	Parts           int64 // loads of a part alone
 	LoadedBytes     int64 // plain bytes loaded
 	Prefetched      int64 // prefetches queued
 	PrefetchUsed    int64 // of those, asked for later
@@ -37,6 +38,7 @@ func (a *Stats) add(b Stats) {
 	a.Misses += b.Misses
 	a.Failed += b.Failed
 	a.Evicted += b.Evicted
+	a.Parts += b.Parts
 	a.LoadedBytes += b.LoadedBytes
 	a.Prefetched += b.Prefetched
 	a.PrefetchUsed += b.PrefetchUsed

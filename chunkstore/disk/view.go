@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"holdfast/chunkstore/cache"
+	"holdfast/chunkstore/pack"
 )
 
 // Segment is a run of a disk: bytes of a chunk that the caller holds, or zeros.
@@ -21,7 +22,7 @@ func (s *Segment) Bytes() []byte {
 	if s.chunk == nil {
 		return nil
 	}
-	return s.chunk.Bytes()[s.from : s.from+s.Len]
+	return s.chunk.Slice(s.from, s.from+s.Len)
 }
 
 // Release gives the segment's chunk back. The segment is zeros afterwards.
@@ -45,10 +46,20 @@ func Release(segs []Segment) {
 // fixed grid at most). The chunks are loaded in parallel. After an error segs
 // is as it was and nothing is held. 0 <= off, off+n <= Size.
 func (r *Reader) View(ctx context.Context, off int64, n int, segs []Segment) ([]Segment, error) {
+	return r.view(ctx, off, n, segs, false)
+}
+
+// ViewAlone is View for a read that others around it are not expected to follow:
+// of chunks that it wants half of or less, it loads no more than it must.
+func (r *Reader) ViewAlone(ctx context.Context, off int64, n int, segs []Segment) ([]Segment, error) {
+	return r.view(ctx, off, n, segs, r.chunks.PartSize() > 0)
+}
+
+func (r *Reader) view(ctx context.Context, off int64, n int, segs []Segment, alone bool) ([]Segment, error) {
 	if err := r.checkRange(off, n); err != nil {
 		return segs, err
 	}
-	added, err := r.begin(ctx, off, n, segs[len(segs):])
+	added, err := r.begin(ctx, off, n, segs[len(segs):], alone)
 	if err == nil {
 		err = wait(ctx, off, added)
 	}
@@ -81,7 +92,7 @@ func (r *Reader) checkRange(off int64, n int) error {
 }
 
 // begin appends the segments of a range whose chunks may still be loading.
-func (r *Reader) begin(ctx context.Context, off int64, n int, segs []Segment) ([]Segment, error) {
+func (r *Reader) begin(ctx context.Context, off int64, n int, segs []Segment, alone bool) ([]Segment, error) {
 	for n > 0 {
 		no, from := off/RegionSize, int(off%RegionSize)
 		part := min(n, RegionSize-from)
@@ -92,14 +103,14 @@ func (r *Reader) begin(ctx context.Context, off int64, n int, segs []Segment) ([
 		if m == nil {
 			segs = addZeros(segs, part)
 		} else {
-			segs = r.beginRegion(m, from, part, segs)
+			segs = r.beginRegion(m, from, part, segs, alone)
 		}
 		off, n = off+int64(part), n-part
 	}
 	return segs, nil
 }
 
-func (r *Reader) beginRegion(m *region, from, n int, segs []Segment) []Segment {
+func (r *Reader) beginRegion(m *region, from, n int, segs []Segment, alone bool) []Segment {
 	for i, _ := m.find(from); n > 0; i++ {
 		if i == m.n || m.off(i) >= from+n {
 			return addZeros(segs, n)
@@ -110,8 +121,28 @@ func (r *Reader) beginRegion(m *region, from, n int, segs []Segment) []Segment {
 			from, n = off, n-gap
 		}
 		part := min(n, off+want-from)
-		segs = append(segs, Segment{part, from - off, want, r.chunks.Begin(m.id(i), want)})
+		if alone {
+			segs = r.beginParts(m.id(i), from-off, part, want, segs)
+		} else {
+			segs = append(segs, Segment{part, from - off, want, r.chunks.Begin(m.id(i), want)})
+		}
 		from, n = from+part, n-part
+	}
+	return segs
+}
+
+// beginParts appends the n bytes from from on of a chunk that is want bytes
+// long, in segments of one of its parts each, or as one of the whole chunk.
+func (r *Reader) beginParts(id pack.ID, from, n, want int, segs []Segment) []Segment {
+	size := r.chunks.PartSize()
+	first, last := from/size, (from+n-1)/size
+	if 2*(last-first+1)*size > want {
+		return append(segs, Segment{n, from, want, r.chunks.Begin(id, want)})
+	}
+	for i := first; i <= last; i++ {
+		to := min(from+n, (i+1)*size)
+		segs = append(segs, Segment{to - from, from, want, r.chunks.BeginPart(id, want, i)})
+		from, n = to, n-(to-from)
 	}
 	return segs
 }

@@ -90,6 +90,13 @@ func readStory(t *testing.T, h *Handle, name string, id chunkstore.ID, want []by
 	if err != nil || !bytes.Equal(got, want) || &got[0] != &buf[:1][0] {
 		t.Fatalf("get did not use the buffer, or: %v", err)
 	}
+	size := h.Info().FrameSize
+	part, whole, err := h.GetPart(ctx, id, buf, pack.Part{Chunk: len(want), From: size, To: 2 * size})
+	if err != nil || whole || !bytes.Equal(part, want[size:2*size]) || &part[0] != &buf[:1][0] {
+		t.Fatalf("part: whole %v: %v", whole, err)
+	}
+	_, _, err = h.GetPart(ctx, h.ID([]byte("no such chunk")), nil, pack.Part{Chunk: len(want), From: 0, To: size})
+	wantError(t, err, chunkstore.ErrNotFound)
 	done, cancel := context.WithCancel(ctx)
 	cancel()
 	_, err = h.Get(done, id, nil)

@@ -49,17 +49,7 @@ type getReply struct {
 
 // Get implements chunkstore.Getter.
 func (c *client) Get(ctx context.Context, id chunkstore.ID, buf []byte) ([]byte, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	call := &getCall{ctx: ctx, id: id, reply: make(chan getReply, 1)}
-	c.enqueue(call)
-	var r getReply
-	select {
-	case r = <-call.reply:
-	case <-ctx.Done():
-		return nil, ctx.Err() // the buffer was never lent
-	}
+	r := c.record(ctx, id)
 	if r.err != nil {
 		return nil, r.err
 	}
@@ -69,6 +59,33 @@ func (c *client) Get(ctx context.Context, id chunkstore.ID, buf []byte) ([]byte,
 		return c.getProved(ctx, id, buf)
 	}
 	return plain, nil
+}
+
+// GetPart implements chunkstore.PartGetter. The record comes as a whole; what
+// costs is decoding it.
+func (c *client) GetPart(ctx context.Context, id chunkstore.ID, buf []byte, p pack.Part) (plain []byte, whole bool, err error) {
+	r := c.record(ctx, id)
+	if r.err != nil {
+		return nil, false, r.err
+	}
+	defer recordBufs.Put(r.buf)
+	return c.codec.DecodePart(buf, r.rec, id, p)
+}
+
+// record asks for the record of id and waits for it, or for ctx. The buffer of
+// a reply without an error is the caller's.
+func (c *client) record(ctx context.Context, id chunkstore.ID) getReply {
+	if err := ctx.Err(); err != nil {
+		return getReply{err: err}
+	}
+	call := &getCall{ctx: ctx, id: id, reply: make(chan getReply, 1)}
+	c.enqueue(call)
+	select {
+	case r := <-call.reply:
+		return r
+	case <-ctx.Done():
+		return getReply{err: ctx.Err()} // the buffer was never lent
+	}
 }
 
 // getProved asks the owner to read the chunk by itself first, and so learns

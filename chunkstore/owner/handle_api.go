@@ -9,6 +9,7 @@ import (
 	"net/http"
 
 	"holdfast/chunkstore"
+	"holdfast/chunkstore/pack"
 )
 
 // do runs op on the store, and again on the next owner when one is lost
@@ -52,6 +53,17 @@ func (h *Handle) ID(plain []byte) chunkstore.ID { return h.codec.ID(plain) }
 func (h *Handle) Get(ctx context.Context, id chunkstore.ID, buf []byte) (plain []byte, err error) {
 	err = h.do(ctx, func(a chunkstore.API) error { plain, err = a.Get(ctx, id, buf); return err })
 	return plain, err
+}
+
+var _ chunkstore.PartGetter = (*Handle)(nil)
+
+// GetPart implements chunkstore.PartGetter.
+func (h *Handle) GetPart(ctx context.Context, id chunkstore.ID, buf []byte, p pack.Part) (plain []byte, whole bool, err error) {
+	err = h.do(ctx, func(a chunkstore.API) error {
+		plain, whole, err = a.(chunkstore.PartGetter).GetPart(ctx, id, buf, p) // both incarnations are
+		return err
+	})
+	return plain, whole, err
 }
 
 // Root implements chunkstore.Roots.

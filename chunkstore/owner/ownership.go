@@ -97,6 +97,15 @@ func (a *localAPI) Begin(ctx context.Context, what string) (chunkstore.Session, 
 	return ls, nil
 }
 
+// GetPart implements chunkstore.PartGetter.
+func (a *localAPI) GetPart(ctx context.Context, id chunkstore.ID, buf []byte, p pack.Part) (plain []byte, whole bool, err error) {
+	if g, ok := a.API.(chunkstore.PartGetter); ok {
+		return g.GetPart(ctx, id, buf, p)
+	}
+	plain, err = a.Get(ctx, id, buf)
+	return plain, true, err
+}
+
 // localSession is a session of the owner's own process. Each operation counts
 // as one of the handle's, so that Close waits for it.
 type localSession struct {

@@ -62,7 +62,8 @@ func (c *Codec) ID(plain []byte) ID { return c.ids.sum(plain) }
 
 // Encode appends the record of plain, whose id the caller has computed, to
 // buf and returns it. Bytes that don't shrink by at least a 32nd are stored as
-// they are. len(plain) must be 1 to MaxChunk.
+// they are, frame by frame where there are frames. len(plain) must be 1 to
+// MaxChunk.
 func (c *Codec) Encode(buf []byte, kind Kind, id ID, plain []byte) Record {
 	start := len(buf)
 	h := header{kind: kind, codec: CodecZstd, plainLen: len(plain), id: id}
@@ -73,8 +74,8 @@ func (c *Codec) Encode(buf []byte, kind Kind, id ID, plain []byte) Record {
 	} else {
 		buf = c.enc.EncodeAll(plain, buf)
 	}
-	if len(buf)-start-RecordHeaderLen > len(plain)-len(plain)/32 {
-		h.codec, h.frameLog = CodecRaw, 0
+	if h.frameLog == 0 && tooLong(len(buf)-start-RecordHeaderLen, len(plain)) {
+		h.codec = CodecRaw
 		buf = append(buf[:start+RecordHeaderLen], plain...)
 	}
 	rec := buf[start:]
@@ -85,25 +86,42 @@ func (c *Codec) Encode(buf []byte, kind Kind, id ID, plain []byte) Record {
 	return Record{ID: id, Kind: kind, PlainLen: len(plain), Bytes: rec}
 }
 
+// tooLong reports whether a compressed length is not worth its decoding.
+func tooLong(stored, plain int) bool { return stored > plain-plain/32 }
+
 // Decode returns the plain bytes of the record at the start of rec, proved to
 // be chunk want. It uses buf's capacity when that is at least the plain length
 // plus Slack.
 func (c *Codec) Decode(buf, rec []byte, want ID) ([]byte, error) {
-	h, err := parseHeader(rec)
+	h, payload, err := openRecord(rec, want)
 	if err != nil {
 		return nil, err
+	}
+	return c.decodeWhole(buf, &h, payload)
+}
+
+// openRecord reads the header of the record at the start of rec, which must
+// name chunk want, and returns it with the payload. It proves neither.
+func openRecord(rec []byte, want ID) (h header, payload []byte, err error) {
+	if h, err = parseHeader(rec); err != nil {
+		return header{}, nil, err
 	}
 	if len(rec) < RecordHeaderLen+h.payloadLen {
-		return nil, fmt.Errorf("record is cut off: %d of %d bytes", len(rec), RecordHeaderLen+h.payloadLen)
+		return header{}, nil, fmt.Errorf("record is cut off: %d of %d bytes", len(rec), RecordHeaderLen+h.payloadLen)
 	}
 	if h.id != want {
-		return nil, fmt.Errorf("record is of chunk %v", h.id)
+		return header{}, nil, fmt.Errorf("record is of chunk %v", h.id)
 	}
-	plain, err := c.decodePayload(buf, &h, rec[RecordHeaderLen:RecordHeaderLen+h.payloadLen])
+	return h, rec[RecordHeaderLen : RecordHeaderLen+h.payloadLen], nil
+}
+
+// decodeWhole decodes a payload and proves it against the header's id.
+func (c *Codec) decodeWhole(buf []byte, h *header, payload []byte) ([]byte, error) {
+	plain, err := c.decodePayload(buf, h, payload)
 	if err != nil {
 		return nil, err
 	}
-	if id := c.ID(plain); id != want {
+	if id := c.ID(plain); id != h.id {
 		return nil, fmt.Errorf("plain bytes have id %v", id)
 	}
 	return plain, nil

@@ -78,15 +78,17 @@
 // the stored bytes without the store's key and without decoding them. The
 // chunk id proves the plain bytes; nothing is served unless it fits.
 //
-// With frames (codec zstd only) the payload begins with a table of one entry
-// of 20 bytes a frame, then the frames follow:
+// With frames (codec zstd only, also where nothing shrinks) the payload begins
+// with a table of one entry of 20 bytes a frame, then the frames follow:
 //
 //	0  4  stored length of the frame; equal to its plain length: not compressed
 //	4 16  frame sum: first 16 bytes of BLAKE3, keyed with a key derived from
 //	      the store's, of the frame's plain bytes, the chunk id and the frame
 //	      number (one byte)
 //
-// so that one frame is read, decoded and proved alone.
+// so that one frame is read, decoded and proved alone. All frames of a store have
+// one size, which config.json tells: the number is a frame's place only among
+// frames of one size, so frames of another are not believed alone.
 //
 // # After a crash
 //

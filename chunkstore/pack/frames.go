@@ -43,7 +43,7 @@ func (c *Codec) appendFrames(buf []byte, id ID, plain []byte) []byte {
 		from, to := framePlain(len(plain), c.frameLog, i)
 		start := len(buf)
 		buf = c.enc.EncodeAll(plain[from:to], buf)
-		if len(buf)-start >= to-from {
+		if tooLong(len(buf)-start, to-from) {
 			buf = append(buf[:start], plain[from:to]...)
 		}
 		e := buf[table+i*frameEntryLen:]
@@ -66,14 +66,24 @@ func (c *Codec) decodeFrames(buf []byte, h *header, payload []byte) ([]byte, err
 			return nil, err
 		}
 		off += len(stored)
-		if len(stored) == to-from {
-			buf = append(buf, stored...)
-		} else if buf, err = c.inflate(buf, stored, to-from); err != nil {
-			return nil, fmt.Errorf("frame %d: %w", i, err)
+		if buf, err = c.decodeFrame(buf, stored, i, to-from); err != nil {
+			return nil, err
 		}
 	}
 	if off != len(payload) {
 		return nil, fmt.Errorf("frames end at byte %d of a payload of %d", off, len(payload))
+	}
+	return buf, nil
+}
+
+// decodeFrame appends the n plain bytes of frame i, and proves nothing.
+func (c *Codec) decodeFrame(buf, stored []byte, i, n int) ([]byte, error) {
+	if len(stored) == n {
+		return append(buf, stored...), nil
+	}
+	buf, err := c.inflate(buf, stored, n)
+	if err != nil {
+		return nil, fmt.Errorf("frame %d: %w", i, err)
 	}
 	return buf, nil
 }

@@ -1,0 +1,205 @@
+package pack
+
+import (
+	"bytes"
+	"fmt"
+	"testing"
+)
+
+// parts calls fn with every part of n bytes that begins and ends at frames of
+// the codec's size, and with some that don't.
+func parts(c *Codec, n int, fn func(Part)) {
+	step := min(c.FrameSize(), n)
+	for from := 0; from < n; from += step {
+		for to := from + step; ; to += step {
+			fn(Part{n, from, min(to, n)})
+			if to >= n {
+				break
+			}
+		}
+	}
+	for _, odd := range [][2]int{{0, 1}, {n - 1, n}, {n / 3, n/3 + 1}} {
+		fn(Part{n, odd[0], odd[1]})
+	}
+}
+
+func TestPartsAreWhatTheChunkHolds(t *testing.T) {
+	for _, frame := range testFrames {
+		c := testCodec(t, frame)
+		for _, n := range append([]int{40 << 10, 20 << 10, 48 << 10}, testSizes...) {
+			for _, share := range []float64{0, 0.5, 1} {
+				plain := plainOf(uint64(n), n, share)
+				id := c.ID(plain)
+				rec := c.Encode(nil, KindData, id, plain).Bytes
+				parts(c, n, func(p Part) {
+					got, whole, err := c.DecodePart(nil, rec, id, p)
+					want := plain[p.From:p.To]
+					if whole {
+						want = plain
+					}
+					if err != nil || !bytes.Equal(got, want) {
+						t.Fatalf("frame %d, %d bytes, part %+v: whole %v: %v", frame, n, p, whole, err)
+					}
+					aligned := p.From%c.FrameSize() == 0 && (p.To%c.FrameSize() == 0 || p.To == n)
+					if alone := aligned && p.To-p.From < n; alone == whole {
+						t.Fatalf("frame %d, %d bytes, part %+v: whole %v", frame, n, p, whole)
+					}
+				})
+			}
+		}
+	}
+}
+
+// TestPartsOfOtherShapes reads parts of records with other frames than the
+// store's, and parts that don't fit the chunk: all of them come as a whole.
+func TestPartsOfOtherShapes(t *testing.T) {
+	plain := plainOf(4, 40<<10, 0.6)
+	for _, made := range testFrames {
+		rec := testCodec(t, made).Encode(nil, KindData, testCodec(t, 0).ID(plain), plain)
+		for _, read := range testFrames {
+			c := testCodec(t, read)
+			for _, p := range []Part{{40 << 10, 0, 16 << 10}, {40 << 10, 32 << 10, 40 << 10}, {40 << 10, 0, 40 << 10}, {40 << 10, 16 << 10, 0}, {40 << 10, 32 << 10, 48 << 10}, {40 << 10, -16 << 10, 16 << 10}, {48 << 10, 32 << 10, 48 << 10}, {36 << 10, 0, 16 << 10}} {
+				got, whole, err := c.DecodePart(nil, rec.Bytes, rec.ID, p)
+				if err != nil || whole && !bytes.Equal(got, plain) || !whole && !bytes.Equal(got, plain[p.From:p.To]) {
+					t.Fatalf("frames of %d read with %d, part %+v: whole %v: %v", made, read, p, whole, err)
+				}
+				if made != read && !whole {
+					t.Fatalf("frames of %d were read alone by a store of %d", made, read)
+				}
+			}
+		}
+	}
+}
+
+// TestFlippedBitsNeverChangeAPart flips each bit of a record and reads each of
+// its frames: right bytes or an error.
+func TestFlippedBitsNeverChangeAPart(t *testing.T) {
+	c := testCodec(t, 4<<10)
+	plain := plainOf(3, 9000, 0.9)
+	id := c.ID(plain)
+	rec := c.Encode(nil, KindData, id, plain).Bytes
+	refused := map[int]int{}
+	for bit := range len(rec) * 8 {
+		rec[bit/8] ^= 1 << (bit % 8)
+		for i := range 3 {
+			from, to := framePlain(len(plain), 12, i)
+			got, whole, err := c.DecodePart(nil, rec, id, Part{len(plain), from, to})
+			switch {
+			case err != nil:
+				refused[i]++
+			case whole && !bytes.Equal(got, plain), !whole && !bytes.Equal(got, plain[from:to]):
+				t.Fatalf("flipped bit %d gave wrong bytes of frame %d", bit, i)
+			}
+		}
+		rec[bit/8] ^= 1 << (bit % 8)
+	}
+	for i, n := range refused {
+		if n < 20*8 { // its sum and its length at least
+			t.Errorf("frame %d was refused %d times of %d", i, n, len(rec)*8)
+		}
+	}
+}
+
+// TestFramesDoNotMove puts frames where others belong, with their sums and
+// lengths: those of another place in the chunk, of another chunk, and of the
+// same chunk in frames of another size.
+func TestFramesDoNotMove(t *testing.T) {
+	c := testCodec(t, 16<<10)
+	plain := plainOf(3, 64<<10, 0)
+	other := plainOf(4, 64<<10, 0) // not compressible: all frames are as long
+	rec, alien := c.Encode(nil, KindData, c.ID(plain), plain), c.Encode(nil, KindData, c.ID(other), other)
+	const table, frame = RecordHeaderLen, 16 << 10
+	frameOf := func(r []byte, i int) []byte {
+		at := table + 4*frameEntryLen + i*frame
+		return r[at : at+frame]
+	}
+	entryOf := func(r []byte, i int) []byte { return r[table+i*frameEntryLen : table+(i+1)*frameEntryLen] }
+	for name, from := range map[string]struct {
+		rec []byte
+		i   int
+	}{"another place": {bytes.Clone(rec.Bytes), 2}, "another chunk": {alien.Bytes, 1}} {
+		b := bytes.Clone(rec.Bytes)
+		copy(frameOf(b, 1), frameOf(from.rec, from.i))
+		copy(entryOf(b, 1), entryOf(from.rec, from.i))
+		if got, whole, err := c.DecodePart(nil, b, rec.ID, Part{64 << 10, frame, 2 * frame}); err == nil {
+			t.Errorf("%s: %d bytes served, whole %v", name, len(got), whole)
+		}
+		if got, _, err := c.DecodePart(nil, b, rec.ID, Part{64 << 10, 0, frame}); err != nil || !bytes.Equal(got, plain[:frame]) {
+			t.Errorf("%s: its neighbour: %v", name, err)
+		}
+	}
+	// Frame 1 of 8 KiB frames has the bytes from 8 KiB on; in 24 KiB and frames
+	// of 16 KiB, frame 1 is as long.
+	small := testCodec(t, 8<<10).Encode(nil, KindData, c.ID(plain[:24<<10]), plain[:24<<10])
+	b := bytes.Clone(small.Bytes)
+	b[6] = 14
+	if got, whole, err := c.DecodePart(nil, b, small.ID, Part{24 << 10, 16 << 10, 24 << 10}); err == nil && !whole && !bytes.Equal(got, plain[16<<10:24<<10]) {
+		t.Error("a frame of another size was served")
+	}
+}
+
+func TestTruncatedPart(t *testing.T) {
+	c := testCodec(t, 4<<10)
+	plain := plainOf(3, 9000, 0.7)
+	rec := c.Encode(nil, KindData, c.ID(plain), plain)
+	for n := range len(rec.Bytes) {
+		if _, _, err := c.DecodePart(nil, rec.Bytes[:n], rec.ID, Part{9000, 0, 4096}); err == nil {
+			t.Fatalf("took %d of %d bytes", n, len(rec.Bytes))
+		}
+	}
+}
+
+func TestDecodePartUsesTheBuffer(t *testing.T) {
+	c := testCodec(t, 16<<10)
+	plain := plainOf(5, MaxChunk, 0.6)
+	rec := c.Encode(nil, KindData, c.ID(plain), plain)
+	buf := make([]byte, 0, 16<<10+Slack)
+	p := Part{MaxChunk, 16 << 10, 32 << 10}
+	got, _, err := c.DecodePart(buf, rec.Bytes, rec.ID, p)
+	if err != nil || &got[0] != &buf[:1][0] {
+		t.Fatalf("decoded elsewhere: %v", err)
+	}
+}
+
+// FuzzPart reads parts of anything: never a panic, and what comes as a part fits
+// the sum in the table.
+func FuzzPart(f *testing.F) {
+	c := testCodec(f, 4<<10)
+	for _, n := range []int{4097, 9000, 16384} {
+		plain := plainOf(uint64(n), n, 0.8)
+		f.Add(c.Encode(nil, KindData, c.ID(plain), plain).Bytes, n, 0, 4096)
+		f.Add(c.Encode(nil, KindData, c.ID(plain), plain).Bytes, n, 4096, n)
+	}
+	f.Fuzz(func(t *testing.T, b []byte, chunk, from, to int) {
+		h, err := parseHeader(b)
+		if err != nil {
+			return
+		}
+		got, whole, err := c.DecodePart(nil, b, h.id, Part{chunk, from, to})
+		if err != nil {
+			return
+		}
+		if whole && c.ID(got) != h.id {
+			t.Fatal("wrong bytes were let through")
+		}
+		if !whole && len(got) != to-from {
+			t.Fatalf("%d bytes of [%d, %d)", len(got), from, to)
+		}
+	})
+}
+
+func BenchmarkDecodePart(b *testing.B) {
+	for _, frame := range []int{8 << 10, 16 << 10, 32 << 10} {
+		b.Run(fmt.Sprint("frame=", frame), func(b *testing.B) {
+			c := testCodec(b, frame)
+			plain := plainOf(5, MaxChunk, 0.6)
+			rec := c.Encode(nil, KindData, c.ID(plain), plain)
+			buf := make([]byte, 0, MaxChunk+Slack)
+			for b.Loop() {
+				if _, whole, err := c.DecodePart(buf, rec.Bytes, rec.ID, Part{MaxChunk, frame, 2 * frame}); whole || err != nil {
+					b.Fatal(whole, err)
+				}
+			}
+		})
+	}
+}
