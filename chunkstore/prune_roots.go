@@ -55,6 +55,9 @@ func (a allRoots) Root(ctx context.Context, name string) ([]byte, error) {
 	return append([]byte(nil), v...), nil
 }
 
+// Memo is none: what the store keeps was made of fewer roots.
+func (allRoots) Memo() *Memo { return nil }
+
 // Roots implements Roots. The dropped ones are few and held in memory, by name.
 func (a allRoots) Roots(ctx context.Context, prefix, from string, fn func(name string, body []byte) bool) error {
 	var dropped []string
@@ -126,6 +129,7 @@ func (p *pruner) drop(ctx context.Context) error {
 	if err := b.Commit(pebble.Sync); err != nil {
 		return fmt.Errorf("drop roots: %w", err)
 	}
+	p.memo.changed(names...)
 	return nil
 }
 

@@ -69,6 +69,7 @@ func (s *Store) publishBatch(h pack.Header, entries []pack.Entry, roots []root, 
 	if err := b.Commit(how); err != nil {
 		return nil, fmt.Errorf("index pack %016x: %w", h.Pack, err)
 	}
+	s.memo.changedRoots(roots)
 	for id, c := range whole {
 		c.Add(-1)
 		back = append(back, id)

@@ -84,6 +84,7 @@ func (r *packRepair) publishMoves() error {
 	if err := b.Commit(pebble.Sync); err != nil {
 		return fmt.Errorf("index pack %016x: %w", r.New, err)
 	}
+	r.memo.changedRoots(r.roots)
 	for _, c := range whole {
 		c.Add(-1)
 	}

@@ -101,7 +101,9 @@ func (p *packProver) checkRoot(e pack.Entry, rec []byte) error {
 		return nil
 	}
 	p.Fixed++
-	return p.index.Set(rootKey(r.name), r.body, pebble.Sync)
+	err = p.index.Set(rootKey(r.name), r.body, pebble.Sync)
+	p.memo.changed(r.name)
+	return err
 }
 
 // damaged takes in a record that is not as it was written.

@@ -42,7 +42,8 @@ type Options struct {
 // for concurrent use.
 //
 // Own memory: about 64 MiB for the index (block cache and memtables), 1 MiB for
-// each pack being written, and a record for each read under way.
+// each pack being written, a record for each read under way, and 32 MiB at most for
+// what was made of roots.
 type Store struct {
 	cfg   Config
 	fs    vfs.FS
@@ -64,6 +65,8 @@ type Store struct {
 	pruning pruning
 	spare   reserve
 	using   packUsers
+
+	memo Memo
 
 	proofsSynced atomic.Pointer[time.Time] // when a proof was last made durable; nil: not yet
 

@@ -45,4 +45,7 @@ func (m *manyRoots) Roots(_ context.Context, prefix, from string, fn func(string
 	return nil
 }
 
+// Memo is none: the store's is of other roots.
+func (m *manyRoots) Memo() *chunkstore.Memo { return nil }
+
 var _ chunkstore.API = (*manyRoots)(nil)

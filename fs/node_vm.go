@@ -19,6 +19,8 @@ type vmNode struct {
 
 	mu     sync.Mutex // guards what follows
 	newest string     // version id, as far as was seen
+	ids    []string   // of which entries were made
+	made   []fuse.DirEntry
 }
 
 var (
@@ -105,7 +107,17 @@ func (n *vmNode) list(ctx context.Context) ([]fuse.DirEntry, syscall.Errno) {
 	if err != nil {
 		return nil, n.t.errno(ctx, place{op: "list versions", vm: n.vm}, err)
 	}
-	n.forgetDeleted(ids)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if len(ids) == 0 || len(ids) != len(n.ids) || &ids[0] != &n.ids[0] { // the slice stays while nothing changes
+		n.forgetDeleted(ids)
+		n.ids, n.made = ids, n.entries(ids)
+	}
+	return n.made, 0
+}
+
+// entries makes the entries of versions.
+func (n *vmNode) entries(ids []string) []fuse.DirEntry {
 	list := make([]fuse.DirEntry, 0, len(ids)+1)
 	if len(ids) > 0 {
 		list = append(list, fuse.DirEntry{Name: latestName, Mode: linkMode, Ino: n.t.identify("latest", n.vm).Ino})
@@ -113,7 +125,7 @@ func (n *vmNode) list(ctx context.Context) ([]fuse.DirEntry, syscall.Errno) {
 	for _, id := range ids {
 		list = append(list, fuse.DirEntry{Name: id, Mode: dirMode, Ino: n.t.identify("version", n.vm, id).Ino})
 	}
-	return list, 0
+	return list
 }
 
 // forgetDeleted makes the kernel forget versions that it knows and that are no

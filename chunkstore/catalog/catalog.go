@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -132,13 +133,63 @@ func AllVMs(ctx context.Context, r chunkstore.Roots) ([]string, error) {
 }
 
 // IDs returns the ids of a VM's versions, oldest first, without reading their
-// manifests.
+// manifests. The slice may be shared: nobody changes it. While nothing changes it
+// stays the same one, where roots are of this process's store.
 func IDs(ctx context.Context, r chunkstore.Roots, vm string) ([]string, error) {
 	m, err := loadMarks(ctx, r, vm)
 	if err != nil {
 		return nil, err
 	}
-	return idsFrom(ctx, r, m, vm, "", 0)
+	memo := memoOf(r)
+	if memo == nil || len(m.said) > manySaid {
+		return idsFrom(ctx, r, m, vm, "", 0)
+	}
+	v, err := memo.Do(vmPrefix(vm), func() (any, int64, error) {
+		all, err := idsFrom(ctx, r, new(marks), vm, "", 0)
+		all = slices.Clip(all) // who appends to it gets another one
+		return all, int64(len(all)) * (16 + int64(len(idLayout)+4)), err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return m.shown(ctx, r, vm, v.([]string))
+}
+
+// manySaid is of how many versions something must have been said to make one pass
+// over all cheaper than a look at each of those.
+const manySaid = 256
+
+// shown returns those of the ids that are not forgotten: the same slice if all are.
+func (m *marks) shown(ctx context.Context, r chunkstore.Roots, vm string, ids []string) ([]string, error) {
+	var hidden map[string]bool
+	for id, said := range m.said {
+		if !slices.ContainsFunc(said, func(e entry) bool { return e.mark.Has(Forgotten) }) {
+			continue
+		}
+		body, err := r.Root(ctx, rootName(vm, id))
+		if errors.Is(err, chunkstore.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("list versions of VM %q: %w", vm, err)
+		}
+		if m.hides(id, body) {
+			if hidden == nil {
+				hidden = map[string]bool{}
+			}
+			hidden[id] = true
+		}
+	}
+	if hidden == nil {
+		return ids, nil
+	}
+	var shown []string
+	for _, id := range ids {
+		if !hidden[id] {
+			shown = append(shown, id)
+		}
+	}
+	return shown, nil
 }
 
 // idsFrom returns the ids that are not before from, oldest first, and most of

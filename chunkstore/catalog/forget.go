@@ -64,16 +64,17 @@ func decide(ctx context.Context, s Keeper, what, vm string, fn func(chunkstore.S
 		if err != nil {
 			return err
 		}
+		last := m.last
 		for some := range slices.Chunk(entries, maxEntries) {
 			body, err := encodeAct(some)
 			if err != nil {
 				return err
 			}
-			if m.last == math.MaxUint64 {
+			if last == math.MaxUint64 {
 				return errNoSeq
 			}
-			m.last++
-			if err := ses.Commit(ctx, appendSeq(seqPrefix(actPrefix, vm), m.last), body); err != nil {
+			last++
+			if err := ses.Commit(ctx, appendSeq(seqPrefix(actPrefix, vm), last), body); err != nil {
 				return err
 			}
 		}

@@ -15,8 +15,34 @@ type marks struct {
 }
 
 // loadMarks reads a VM's acts. One that can't be read is passed over and said in
-// bad: what looks only may go on, what decides must not.
+// bad: what looks only may go on, what decides must not. The marks may be shared:
+// nobody changes them.
 func loadMarks(ctx context.Context, r chunkstore.Roots, vm string) (*marks, error) {
+	v, err := memoOf(r).Do(seqPrefix(actPrefix, vm), func() (any, int64, error) {
+		m, err := readMarks(ctx, r, vm)
+		if err != nil {
+			return nil, 0, err
+		}
+		return m, int64(len(m.said)) * markBytes, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return v.(*marks), nil
+}
+
+// memoOf returns what keeps things made of roots, if they have it.
+func memoOf(r chunkstore.Roots) *chunkstore.Memo {
+	if s, ok := r.(interface{ Memo() *chunkstore.Memo }); ok {
+		return s.Memo()
+	}
+	return nil
+}
+
+// markBytes is what the marks of one version take in memory, about.
+const markBytes = 200
+
+func readMarks(ctx context.Context, r chunkstore.Roots, vm string) (*marks, error) {
 	m := new(marks)
 	prefix := seqPrefix(actPrefix, vm)
 	err := r.Roots(ctx, prefix, "", func(name string, body []byte) bool {

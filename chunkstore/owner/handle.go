@@ -148,6 +148,14 @@ func (h *Handle) Local() *chunkstore.Store {
 	return nil
 }
 
+// Memo returns the memo of the store's roots where this process owns it, else none.
+func (h *Handle) Memo() *chunkstore.Memo {
+	if s := h.Local(); s != nil {
+		return s.Memo()
+	}
+	return nil
+}
+
 // Config returns the store's configuration, its key included.
 func (h *Handle) Config() chunkstore.Config { return h.cfg }
 
