@@ -306,6 +306,7 @@ func (m *mover) batchMove(b *pebble.Batch, mv packMove, whole map[ID]*atomic.Int
 	if c != nil {
 		whole[mv.id] = c
 	}
+	m.enters(mv.id)
 	to := place{mv.out.Header().Pack, mv.to.Offset, mv.to.PayloadLen}
 	if err := b.Set(chunkKey(mv.id), to.append(nil), nil); err != nil {
 		return fmt.Errorf("index chunk %v: %w", mv.id, err)

@@ -41,6 +41,7 @@ func (s *Store) publishBatch(h pack.Header, entries []pack.Entry, roots []root, 
 		if s.keepsPlace(e, h.Pack) {
 			continue
 		}
+		s.enters(e.ID)
 		val = place{h.Pack, e.Offset, e.PayloadLen}.append(val[:0])
 		if err := b.Set(chunkKey(e.ID), val, nil); err != nil {
 			return nil, fmt.Errorf("index pack %016x: %w", h.Pack, err)

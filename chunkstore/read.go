@@ -165,7 +165,13 @@ func (s *Store) has(id ID) (bool, error) {
 
 // hasPublished is has for chunks that the index knows.
 func (s *Store) hasPublished(id ID) (bool, error) {
+	if s.surelyNew(id) {
+		return false, nil
+	}
 	at, ok, err := s.lookup(id)
+	if err == nil && !ok {
+		s.missed()
+	}
 	if err != nil || !ok || s.isGone(at.pack) {
 		return false, err
 	}

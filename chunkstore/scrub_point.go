@@ -38,6 +38,9 @@ func (s *Store) repoint(id ID, was place, had bool, to place) error {
 	if now, ok, err := s.lookup(id); err != nil || ok != had || now != was {
 		return err
 	}
+	if s.enters(id); !had {
+		s.dropFilter()
+	}
 	b := s.index.NewBatch()
 	defer b.Close()
 	if err := b.Set(chunkKey(id), to.append(nil), nil); err != nil {

@@ -74,6 +74,7 @@ func (r *packRepair) publishMoves() error {
 		if c != nil {
 			whole[m.id] = c
 		}
+		r.enters(m.id)
 		if err := b.Set(chunkKey(m.id), place{r.New, m.to.Offset, m.to.PayloadLen}.append(nil), nil); err != nil {
 			return fmt.Errorf("index chunk %v: %w", m.id, err)
 		}

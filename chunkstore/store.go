@@ -42,8 +42,9 @@ type Options struct {
 // for concurrent use.
 //
 // Own memory: about 64 MiB for the index (block cache and memtables), 1 MiB for
-// each pack being written, a record for each read under way, and 32 MiB at most for
-// what was made of roots.
+// each pack being written, and a record for each read under way; once much that is
+// new was asked for, 1 MiB to 64 MiB for the filter that tells it (64 from 13
+// million chunks on); 32 MiB at most for what was made of roots.
 type Store struct {
 	cfg   Config
 	fs    vfs.FS
@@ -66,7 +67,8 @@ type Store struct {
 	spare   reserve
 	using   packUsers
 
-	memo Memo
+	newness newness
+	memo    Memo
 
 	proofsSynced atomic.Pointer[time.Time] // when a proof was last made durable; nil: not yet
 
@@ -204,6 +206,7 @@ func (s *Store) Close() error {
 	for c := range s.writers {
 		err = errors.Join(err, s.writers[c].drain())
 	}
+	s.closeNewness()
 	err = errors.Join(err, s.measureReserve(), s.files.close(), s.index.Close())
 	s.lastRoom()
 	if err != nil {
