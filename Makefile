@@ -40,11 +40,12 @@ bench-space: build
 bench-quick: deps build
 	$(AS_ROOT) go run ./benchmarks -quick
 
-# Catalog and index of a large store, without its data; 190 bytes of disk a chunk.
+# Catalog and index of a large store, without its data; 130 bytes of disk a chunk.
 CHUNKS ?= 10000000
 VERSIONS ?= 10000
-bench-scale:
-	go run ./benchmarks/scale -chunks $(CHUNKS) -versions $(VERSIONS)
+bench-scale: build
+	go build -o bin/scale ./benchmarks/scale
+	$(AS_ROOT) bin/scale -chunks $(CHUNKS) -versions $(VERSIONS) -results benchmarks/results
 
 fuzz:
 	FUZZTIME=$(FUZZTIME) .ci/fuzz

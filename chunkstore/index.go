@@ -139,18 +139,20 @@ func setAside(fsys vfs.FS, dir, why string) (string, error) {
 	}
 }
 
+// IndexOptions are those that decide how the index is written; for programs that
+// make one without a store (benchmarks/scale).
+func IndexOptions(fsys vfs.FS) *pebble.Options {
+	opts := &pebble.Options{FS: fsys, MemTableSize: 16 << 20, MaxOpenFiles: 256}
+	// Hashes don't compress; without compression gets cost a quarter less.
+	opts.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return pebble.DBCompressionNone })
+	return opts
+}
+
 func openIndex(fsys vfs.FS, dir string, log *slog.Logger, fatal func(error)) (*pebble.DB, error) {
 	cache := pebble.NewCache(indexCacheBytes)
 	defer cache.Unref()
-	opts := &pebble.Options{
-		FS:           frugal{fsys},
-		Cache:        cache,
-		MemTableSize: 16 << 20,
-		MaxOpenFiles: 256,
-		// Hashes don't compress; without compression gets cost a quarter less.
-		Logger: indexLog{log, fatal},
-	}
-	opts.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return pebble.DBCompressionNone })
+	opts := IndexOptions(frugal{fsys})
+	opts.Cache, opts.Logger = cache, indexLog{log, fatal}
 	db, err := pebble.Open(dir, opts)
 	if err != nil {
 		return nil, fmt.Errorf("open index %s: %w", dir, err)

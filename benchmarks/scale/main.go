@@ -5,13 +5,15 @@
 //
 // Maps are real records in real packs, 64 chunks to a region; the chunks are
 // entries in the index alone, of packs that are empty files. It prints how long
-// the store takes to open, to list and to forget a version, and the rate and the
-// memory of a prune's mark, and says what 100 million chunks would need where it
-// made fewer. It takes 190 bytes of disk a chunk and removes them.
+// the store takes to open, to list, to mount and to forget a version, what a
+// look-up costs, and the rate and the memory of a prune's mark. It takes 130 bytes
+// of disk a chunk and removes them. -keep leaves the store for the next call.
 package main
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -21,21 +23,34 @@ import (
 
 const (
 	perRegion = 64 // chunks of a region: 4 MiB on the grid
-	perPack   = 20000
 	full      = 100_000_000
 )
 
+type options struct {
+	chunks, versions int
+	dir              string
+	program          string
+	results          string
+	only             string
+	keep             bool
+}
+
 func main() {
-	chunks := flag.Int("chunks", 10_000_000, "chunks in the index")
-	versions := flag.Int("versions", 10_000, "versions in the catalog")
-	dir := flag.String("dir", "", "directory to work in (default a temporary one)")
-	measure := flag.Bool("measure", false, "measure the store in dir; for the program itself")
+	var o options
+	flag.IntVar(&o.chunks, "chunks", 10_000_000, "chunks in the index")
+	flag.IntVar(&o.versions, "versions", 10_000, "versions in the catalog")
+	flag.StringVar(&o.dir, "dir", "", "directory to work in (default a temporary one)")
+	flag.StringVar(&o.program, "holdfast", "bin/holdfast", "the program, which mounts")
+	flag.StringVar(&o.results, "results", "", "directory for the results file; empty: none")
+	flag.StringVar(&o.only, "only", "", "measure only: store, lookups, mount, directory")
+	flag.BoolVar(&o.keep, "keep", false, "keep the stores in dir, or measure those that are there")
+	child := flag.String("measure", "", "what a process of its own measures; for the program itself")
 	flag.Parse()
 	err := func() error {
-		if *measure {
-			return measureStore(context.Background(), *dir, *chunks)
+		if *child != "" {
+			return measureChild(*child, o)
 		}
-		return run(*dir, *chunks, *versions)
+		return run(o)
 	}()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "scale:", err)
@@ -43,22 +58,91 @@ func main() {
 	}
 }
 
-func run(dir string, chunks, versions int) error {
-	work, err := os.MkdirTemp(dir, "holdfast-scale-")
-	if err != nil {
+// parts are measured one after the other, each in a process of its own: its
+// memory is that of the measured work.
+var parts = []string{"store", "lookups", "mount", "directory"}
+
+func run(o options) error {
+	if !o.keep {
+		work, err := os.MkdirTemp(o.dir, "holdfast-scale-")
+		if err != nil {
+			return err
+		}
+		defer os.RemoveAll(work)
+		o.dir = work
+	}
+	r := newReport(o.chunks, o.versions)
+	for _, part := range parts {
+		if o.only != "" && o.only != part {
+			continue
+		}
+		if err := makeUnlessThere(o, part); err != nil {
+			return fmt.Errorf("make the store: %w", err)
+		}
+		figures, err := measureIn(o, part)
+		if err != nil {
+			return fmt.Errorf("%s: %w", part, err)
+		}
+		r.Figures = append(r.Figures, figures...)
+	}
+	r.print(os.Stdout)
+	if o.results == "" {
+		return nil
+	}
+	return r.save(o.results)
+}
+
+// storeOf is the store that a part measures.
+func (o options) storeOf(part string) (dir string, sh shape) {
+	if part == "directory" {
+		return filepath.Join(o.dir, "one-vm"), shape{vms: 1, each: o.versions, regions: 1}
+	}
+	return filepath.Join(o.dir, "store"), shapeOf(o.chunks, o.versions)
+}
+
+func makeUnlessThere(o options, part string) error {
+	dir, sh := o.storeOf(part)
+	if _, err := os.Stat(filepath.Join(dir, "made")); err == nil {
+		return nil
+	}
+	if err := makeStore(context.Background(), dir, sh); err != nil {
 		return err
 	}
-	defer os.RemoveAll(work)
-	store := filepath.Join(work, "store")
-	if err := makeStore(context.Background(), store, chunks, versions); err != nil {
-		return fmt.Errorf("make the store: %w", err)
-	}
+	return os.WriteFile(filepath.Join(dir, "made"), nil, 0o644)
+}
+
+// measureIn measures one part in a process of its own.
+func measureIn(o options, part string) (figures []figure, err error) {
 	self, err := os.Executable()
 	if err != nil {
+		return nil, err
+	}
+	cmd := exec.Command(self, "-measure", part, "-dir", o.dir, "-holdfast", o.program,
+		"-chunks", fmt.Sprint(o.chunks), "-versions", fmt.Sprint(o.versions))
+	cmd.Stderr = os.Stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return nil, err
+	}
+	return figures, json.Unmarshal(out, &figures)
+}
+
+func measureChild(part string, o options) error {
+	dir, sh := o.storeOf(part)
+	r := newReport(sh.chunks(), o.versions)
+	err := errors.New("no such part")
+	switch part {
+	case "store":
+		err = measureStore(context.Background(), dir, r)
+	case "lookups":
+		err = measureLookups(context.Background(), dir, r)
+	case "mount":
+		err = measureMount(o.program, dir, r)
+	case "directory":
+		err = measureDirectory(o.program, dir, o.versions, r)
+	}
+	if err != nil {
 		return err
 	}
-	// A process of its own: its memory is that of the measured work.
-	cmd := exec.Command(self, "-measure", "-dir", store, "-chunks", fmt.Sprint(chunks))
-	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
-	return cmd.Run()
+	return json.NewEncoder(os.Stdout).Encode(r.Figures)
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -17,6 +16,46 @@ import (
 	"holdfast/chunkstore/pack"
 )
 
+// shape is how many of what a store has.
+type shape struct {
+	vms     int
+	each    int // versions of a VM
+	regions int // of a disk
+	changed int // regions that a version has changed
+}
+
+// A disk begins and ends with a hole, in which a guest's volumes would be looked
+// for: what the disk holds can't be read.
+const (
+	holeBefore = 32
+	holeBehind = 4
+)
+
+// shapeOf divides chunks and versions: half the chunks are of the VMs' first
+// versions, the rest is what later versions have changed.
+func shapeOf(chunks, versions int) shape {
+	vms := max(1, versions/100)
+	each := versions / vms
+	return shape{
+		vms: vms, each: each,
+		regions: max(1, chunks/perRegion/2/vms),
+		changed: max(1, chunks/perRegion/2/max(1, vms*(each-1))),
+	}
+}
+
+func (s shape) chunks() int { return s.vms * (s.regions + (s.each-1)*s.changed) * perRegion }
+
+// chunkIDs are the ids of the made-up chunks, the same each time and in the order
+// in which the versions bring them.
+type chunkIDs struct{ *rand.ChaCha8 }
+
+func newChunkIDs() chunkIDs { return chunkIDs{rand.NewChaCha8([32]byte{1})} }
+
+func (c chunkIDs) next() (id pack.ID) {
+	c.Read(id[:]) //nolint:errcheck // it has none
+	return id
+}
+
 // known is a region as the disk of a version has it.
 type known struct {
 	id     pack.ID
@@ -24,14 +63,14 @@ type known struct {
 	bytes  int64
 }
 
-// maker makes a store's maps through a session, and keeps what is written into
-// the index afterwards.
+// maker makes a store's maps through a session, and keeps the roots, which are
+// written into the index afterwards.
 type maker struct {
 	ctx   context.Context
 	store *chunkstore.Store
 	ses   chunkstore.Session
-	rng   *rand.ChaCha8
-	out   *os.File // ids of chunks, 32 bytes each
+	ids   chunkIDs
+	shape shape
 	roots map[string][]byte
 }
 
@@ -41,66 +80,62 @@ func (m *maker) Commit(_ context.Context, name string, body []byte) error {
 	return nil
 }
 
-// makeStore makes a store in dir. Half the chunks are of the VMs' first
-// versions, the rest is what later versions have changed.
-func makeStore(ctx context.Context, dir string, chunks, versions int) error {
+// makeStore makes a store in dir.
+func makeStore(ctx context.Context, dir string, sh shape) error {
 	began := time.Now()
 	if _, err := chunkstore.Create(dir, chunkstore.CreateOptions{NoParity: true}); err != nil {
 		return err
 	}
-	s, err := chunkstore.Open(dir, chunkstore.Options{})
-	if err != nil {
-		return err
+	if err := fillIndex(ctx, dir, sh.chunks()); err != nil {
+		return fmt.Errorf("index: %w", err)
 	}
-	ses, err := s.Begin(ctx, "scale")
-	if err != nil {
-		return err
+	m := &maker{ctx: ctx, ids: newChunkIDs(), shape: sh, roots: map[string][]byte{}}
+	if err := m.maps(dir); err != nil {
+		return fmt.Errorf("maps: %w", err)
 	}
-	ids, err := os.CreateTemp(filepath.Dir(dir), "ids-")
-	if err != nil {
-		return err
+	if err := m.finish(dir); err != nil {
+		return fmt.Errorf("roots: %w", err)
 	}
-	defer ids.Close()
-	m := &maker{ctx, s, ses, rand.NewChaCha8([32]byte{1}), ids, map[string][]byte{}}
-	vms := max(1, versions/100)
-	each := versions / vms
-	regions := max(1, chunks/perRegion/2/vms)
-	changed := max(1, chunks/perRegion/2/max(1, vms*(each-1)))
-	for v := range vms {
-		if err := m.vm(fmt.Sprintf("vm%04d", v), each, regions, changed); err != nil {
-			return err
-		}
-	}
-	if err := ses.Close(); err != nil {
-		return err
-	}
-	if err := s.Close(); err != nil {
-		return err
-	}
-	n, err := m.index(dir)
-	if err != nil {
-		return err
-	}
-	fmt.Printf("made %d chunks in %d versions of %d VMs in %v\n", n, len(m.roots), vms, time.Since(began).Round(time.Second))
+	fmt.Fprintf(os.Stderr, "made %d chunks in %d versions of %d VMs in %v\n", sh.chunks(), len(m.roots), sh.vms, time.Since(began).Round(time.Second))
 	return nil
 }
 
-func (m *maker) vm(name string, versions, regions, changed int) error {
+// maps puts the maps of all versions.
+func (m *maker) maps(dir string) (err error) {
+	if m.store, err = chunkstore.Open(dir, chunkstore.Options{}); err != nil {
+		return err
+	}
+	defer m.store.Close()
+	if m.ses, err = m.store.Begin(m.ctx, "scale"); err != nil {
+		return err
+	}
+	for v := range m.shape.vms {
+		if err := m.vm(fmt.Sprintf("vm%04d", v)); err != nil {
+			return err
+		}
+	}
+	if err := m.ses.Close(); err != nil {
+		return err
+	}
+	return m.store.Close()
+}
+
+func (m *maker) vm(name string) error {
 	var current []known
-	for range regions {
+	for range m.shape.regions {
 		k, err := m.region()
 		if err != nil {
 			return err
 		}
 		current = append(current, k)
 	}
-	for v := range versions {
-		for i := 0; v > 0 && i < changed; i++ {
+	for v := range m.shape.each {
+		for i := 0; v > 0 && i < m.shape.changed; i++ {
 			k, err := m.region()
 			if err != nil {
 				return err
 			}
-			current[(v*changed+i)*7919%regions] = k
+			current[(v*m.shape.changed+i)*7919%len(current)] = k
 		}
 		if err := m.version(name, v, current); err != nil {
 			return err
@@ -113,11 +148,7 @@ func (m *maker) vm(name string, versions, regions, changed int) error {
 func (m *maker) region() (known, error) {
 	rm := make(disk.RegionMap, perRegion)
 	for i := range rm {
-		rm[i] = disk.Extent{Off: i * pack.MaxChunk, Len: pack.MaxChunk}
-		m.rng.Read(rm[i].ID[:])
-		if _, err := m.out.Write(rm[i].ID[:]); err != nil {
-			return known{}, err
-		}
+		rm[i] = disk.Extent{Off: i * pack.MaxChunk, Len: pack.MaxChunk, ID: m.ids.next()}
 	}
 	plain, err := rm.Encode(nil)
 	if err != nil {
@@ -134,12 +165,12 @@ func (m *maker) put(ctx context.Context, kind pack.Kind, plain []byte) (pack.ID,
 }
 
 func (m *maker) version(vm string, n int, regions []known) error {
-	b, err := disk.NewBuilder(int64(len(regions))*disk.RegionSize, m.put)
+	b, err := disk.NewBuilder(int64(holeBefore+len(regions)+holeBehind)*disk.RegionSize, m.put)
 	if err != nil {
 		return err
 	}
 	for i, k := range regions {
-		if err := b.AddKnown(m.ctx, int64(i), k.id, k.bitmap, k.bytes); err != nil {
+		if err := b.AddKnown(m.ctx, int64(holeBefore+i), k.id, k.bitmap, k.bytes); err != nil {
 			return err
 		}
 	}
@@ -152,76 +183,30 @@ func (m *maker) version(vm string, n int, regions []known) error {
 	return catalog.Commit(m.ctx, m, v)
 }
 
-// index writes the chunks, their packs and the roots into the index; the layout
-// is that of package chunkstore.
-func (m *maker) index(dir string) (int, error) {
-	db, err := pebble.Open(filepath.Join(dir, "index"), &pebble.Options{MemTableSize: 64 << 20, L0CompactionThreshold: 8, Logger: quiet{}})
+// finish makes the roots visible, and waits until the index has put itself in
+// order, as one that was left alone for a minute has.
+func (m *maker) finish(dir string) error {
+	db, err := pebble.Open(filepath.Join(dir, "index"), indexOptions())
 	if err != nil {
-		return 0, err
+		return err
 	}
 	defer db.Close()
-	st, err := m.out.Stat()
-	if err != nil {
-		return 0, err
-	}
-	n := int(st.Size() / 32)
-	buf := make([]byte, perPack*32)
-	for from := 0; from < n; from += perPack {
-		count := min(perPack, n-from)
-		if _, err := m.out.ReadAt(buf[:count*32], int64(from)*32); err != nil {
-			return 0, err
-		}
-		if err := addPack(db, dir, uint64(from/perPack)+1, buf[:count*32]); err != nil {
-			return 0, err
-		}
-	}
 	b := db.NewBatch()
 	for name, body := range m.roots {
 		if err := b.Set(append([]byte{'r'}, name...), body, nil); err != nil {
-			return 0, err
-		}
-	}
-	if err := b.Commit(pebble.Sync); err != nil {
-		return 0, err
-	}
-	return n, db.Flush() // as after any while of work: what is in the log alone is replayed
-}
-
-// addPack enters one pack of chunks, which is an empty file.
-func addPack(db *pebble.DB, dir string, n uint64, ids []byte) error {
-	const payload = 40000
-	name := fmt.Sprintf("%016x.pack", n)
-	sub := filepath.Join(dir, "packs", name[:2])
-	if err := os.MkdirAll(sub, 0o755); err != nil {
-		return err
-	}
-	if err := os.WriteFile(filepath.Join(sub, name), nil, 0o644); err != nil {
-		return err
-	}
-	b := db.NewBatch()
-	count := len(ids) / 32
-	for i := range count {
-		v := binary.LittleEndian.AppendUint64(nil, n)
-		v = binary.LittleEndian.AppendUint32(v, uint32(64+i*(payload+64)))
-		v = binary.LittleEndian.AppendUint32(v, payload)
-		if err := b.Set(append([]byte{'c'}, ids[i*32:(i+1)*32]...), v, nil); err != nil {
 			return err
 		}
 	}
-	v := binary.LittleEndian.AppendUint32([]byte{0}, uint32(count))
-	v = binary.LittleEndian.AppendUint64(v, uint64(count)*pack.MaxChunk)
-	v = binary.LittleEndian.AppendUint64(v, uint64(count)*(payload+64))
-	v = binary.LittleEndian.AppendUint64(v, 0)
-	if err := b.Set(binary.BigEndian.AppendUint64([]byte{'p'}, n), v, nil); err != nil {
+	if err := b.Commit(pebble.Sync); err != nil {
 		return err
 	}
-	return b.Commit(pebble.NoSync)
-}
-
-type quiet struct{}
-
-func (quiet) Infof(string, ...any)  {}
-func (quiet) Errorf(string, ...any) {}
-func (quiet) Fatalf(format string, args ...any) {
-	panic(fmt.Sprintf(format, args...))
+	if err := db.Flush(); err != nil {
+		return err
+	}
+	for quiet := 0; quiet < 5; time.Sleep(200 * time.Millisecond) {
+		if quiet++; db.Metrics().Compact.NumInProgress > 0 {
+			quiet = 0
+		}
+	}
+	return nil
 }

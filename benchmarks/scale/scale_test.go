@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"path/filepath"
 	"testing"
 
@@ -16,11 +17,13 @@ func TestScaleInSmall(t *testing.T) {
 	ctx := context.Background()
 	const chunks, versions = 20000, 200
 	dir := filepath.Join(t.TempDir(), "store")
-	if err := makeStore(ctx, dir, chunks, versions); err != nil {
+	sh := shapeOf(chunks, versions)
+	if err := makeStore(ctx, dir, sh); err != nil {
 		t.Fatal(err)
 	}
 	proveScale(t, dir, chunks, versions)
-	if err := measureStore(ctx, dir, chunks); err != nil {
+	r := newReport(sh.chunks(), versions)
+	if err := errors.Join(measureStore(ctx, dir, r), measureLookups(ctx, dir, r)); err != nil {
 		t.Fatal(err)
 	}
 }
