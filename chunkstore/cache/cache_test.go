@@ -137,7 +137,7 @@ func mustAcquire(t testing.TB, c *Cache, n int) *Chunk {
 
 func until(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(10 * time.Second); !ok(); time.Sleep(100 * time.Microsecond) {
+	for end := time.Now().Add(time.Minute); !ok(); time.Sleep(100 * time.Microsecond) {
 		if time.Now().After(end) {
 			t.Fatalf("never happened: %s", what)
 		}

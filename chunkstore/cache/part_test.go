@@ -250,40 +250,80 @@ func TestHelperLeavesOthersStay(t *testing.T) {
 	}
 }
 
-// TestLoadsAreBounded has many callers wait: no more loads run than there are
-// workers, whoever does them.
+// TestLoadsAreBounded has many callers wait for loads that end only when they are
+// told to: no more run than there are workers, whoever does them, and as many as
+// there are workers while something is left.
 func TestLoadsAreBounded(t *testing.T) {
-	var now, most atomic.Int64
-	s := &partSource{source: source{length: full}}
-	s.refuse = func(int) error {
-		for n := now.Add(1); ; {
-			m := most.Load()
-			if n <= m || most.CompareAndSwap(m, n) {
-				break
-			}
+	const loads, workers = 200, 2
+	s := &partSource{source: source{length: full}, came: make(chan context.Context, 2*loads), block: make(chan struct{})}
+	c := openParts(t, s, Options{Workers: workers})
+	var readers sync.WaitGroup
+	defer readers.Wait()
+	for n := range loads {
+		readers.Go(func() { readPart(t, c, n, n%4, pack.MaxChunk) })
+	}
+	until(t, "all have asked", func() bool { return c.Stats().Misses == loads })
+	running, most := 0, 0
+	for left := loads; left > 0; left-- {
+		for running < min(workers, left) {
+			<-s.came
+			running++
 		}
-		now.Add(-1)
-		return nil
+		running += drain(s.came)
+		most = max(most, running)
+		s.block <- struct{}{}
+		running--
 	}
-	c := openParts(t, s, Options{Workers: 2})
-	var wg sync.WaitGroup
-	for n := range 200 {
-		wg.Go(func() { readPart(t, c, n, n%4, pack.MaxChunk) })
-	}
-	wg.Wait()
-	if m := most.Load(); m > 2 {
-		t.Errorf("%d loads at a time", m)
+	if most > workers {
+		t.Errorf("%d loads at a time", most)
 	}
 }
 
+func drain(came chan context.Context) (n int) {
+	for ; len(came) > 0; n++ {
+		<-came
+	}
+	return n
+}
+
+// TestNobodyHelpsWhereEnoughLoadsRun: a caller does not load for himself then.
+func TestNobodyHelpsWhereEnoughLoadsRun(t *testing.T) {
+	s := &partSource{source: source{length: full}, came: make(chan context.Context, 9), block: make(chan struct{})}
+	c := openParts(t, s, Options{Workers: 1})
+	var readers sync.WaitGroup
+	readers.Go(func() { readPart(t, c, 1, 0, pack.MaxChunk) })
+	<-s.came
+	ch := c.BeginPart(idOf(2), pack.MaxChunk, 0)
+	refused := make(chan struct{})
+	go func() { ch.help(ctx); close(refused) }()
+	select {
+	case <-refused:
+	case <-s.came:
+		t.Error("two loads run where one may")
+	}
+	close(s.block)
+	readers.Wait()
+	if err := ch.Wait(ctx, pack.MaxChunk); err != nil {
+		t.Error(err)
+	}
+	ch.Release()
+}
+
 // TestAbandonedLoneChunkGoes: a chunk that was begun, woke nobody and was given
-// back without a wait leaves the queue.
+// back without a wait leaves the queue. Each is alone in it, as a second one would
+// wake a worker for both; there are many, as a worker that has not gone to sleep
+// yet finds one by itself.
 func TestAbandonedLoneChunkGoes(t *testing.T) {
 	s := &partSource{source: source{length: full}}
 	c := openParts(t, s, Options{})
-	c.BeginPart(idOf(1), pack.MaxChunk, 0).Release()
-	c.Begin(idOf(2), pack.MaxChunk).Release()
-	until(t, "forgotten", func() bool { return c.Stats().Chunks == 0 })
+	for n := range 100 {
+		if n%2 == 0 {
+			c.BeginPart(idOf(n), pack.MaxChunk, 0).Release()
+		} else {
+			c.Begin(idOf(n), pack.MaxChunk).Release()
+		}
+		until(t, "forgotten", func() bool { return c.Stats().Chunks == 0 })
+	}
 	if s.asked.Load()+s.gets.Load() != 0 {
 		t.Error("loaded for nobody")
 	}
