@@ -53,7 +53,8 @@ var (
 )
 
 // defaultFrameSize is the frame of new stores. Measured in ARCHITECTURE.md: a random
-// read costs a third of what it does with whole chunks, for about 6 % of space.
+// read takes 28 to 30 % less time (p50) than with whole chunks and 24 % less CPU,
+// for 4 % of space.
 const defaultFrameSize = 16 << 10
 
 // CreateOptions say how a new store is made. The zero value is the default.
