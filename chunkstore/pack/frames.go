@@ -43,7 +43,9 @@ func (c *Codec) appendFrames(buf []byte, id ID, plain []byte) []byte {
 		from, to := framePlain(len(plain), c.frameLog, i)
 		start := len(buf)
 		buf = c.enc.EncodeAll(plain[from:to], buf)
-		if tooLong(len(buf)-start, to-from) {
+		// As many bytes as plain would be read as not compressed. Few bytes may
+		// become that many, and tooLong allows it below 32.
+		if n := len(buf) - start; n == to-from || tooLong(n, to-from) {
 			buf = append(buf[:start], plain[from:to]...)
 		}
 		e := buf[table+i*frameEntryLen:]

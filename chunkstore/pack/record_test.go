@@ -78,6 +78,27 @@ func TestCompressibleBytesShrink(t *testing.T) {
 	}
 }
 
+// TestShortLastFrames ends chunks with frames of a few bytes, of which some
+// compress to as many bytes as they have: a frame stored in its plain length is
+// not compressed.
+func TestShortLastFrames(t *testing.T) {
+	c := testCodec(t, 4<<10)
+	for n := 1; n <= 64; n++ {
+		for period := 1; period <= 10; period++ {
+			plain := plainOf(uint64(n), 4<<10+n, 0)
+			tail := plain[4<<10:]
+			for i := period; i < n; i++ {
+				tail[i] = tail[i-period]
+			}
+			id := c.ID(plain)
+			rec := c.Encode(nil, KindData, id, plain).Bytes
+			if got, err := c.Decode(nil, rec, id); err != nil || !bytes.Equal(got, plain) {
+				t.Fatalf("last frame of %d bytes, period %d: %v", n, period, err)
+			}
+		}
+	}
+}
+
 func TestFrameSizes(t *testing.T) {
 	for _, bad := range []int{-1, 1, 2048, 5000, 3 << 12, 128 << 10} {
 		if _, err := NewCodec(Key{}, bad); err == nil {
