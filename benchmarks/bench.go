@@ -29,6 +29,11 @@ func newBench(o options) (*bench, error) {
 	}
 	if o.withPeers {
 		b.missing = missingPeers()
+		for peer := range strings.SplitSeq(o.without, ",") {
+			if peer != "" && b.has(peer) {
+				b.missing = append(b.missing, peer+": left out by -without")
+			}
+		}
 	}
 	return b, nil
 }

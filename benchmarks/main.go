@@ -55,6 +55,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -66,6 +67,7 @@ import (
 type options struct {
 	quick     bool
 	withPeers bool
+	without   string // peers that are left out, between commas
 	rounds    int
 	binary    string
 	dir       string
@@ -109,7 +111,8 @@ func parseOptions() (options, error) {
 	flag.IntVar(&o.rounds, "rounds", 0, "rounds of each comparison (default 5, quick 3)")
 	flag.StringVar(&o.binary, "holdfast", "bin/holdfast", "the program to measure")
 	flag.StringVar(&o.dir, "dir", "", "directory to work in (default a temporary one)")
-	flag.StringVar(&o.only, "road", "", "run only roads whose name or group contains `SUBSTRING`")
+	flag.StringVar(&o.only, "road", "", "run only roads whose name or group contains `SUBSTRING`; several between semicolons")
+	flag.StringVar(&o.without, "without", "", "`PEERS` to leave out, between commas")
 	flag.BoolVar(&o.list, "list", false, "only list the roads")
 	flag.StringVar(&half, "half", "", "`SIZE` of the half-compressible disk (default 8GiB, quick 256MiB)")
 	flag.BoolVar(&o.space, "space", false, "measure only what a fleet takes")
@@ -168,9 +171,10 @@ func run(ctx context.Context, o options) error {
 	}
 	defer b.close()
 	report := Report{Machine: m, Rounds: o.rounds, Quick: o.quick, Part: o.only, Missing: b.missing}
+	var failed error // roads that are not in the report
 	if !o.space {
-		if report.Roads, err = b.runRoads(ctx); err != nil {
-			return err
+		if report.Roads, failed = b.runRoads(ctx); len(report.Roads) == 0 {
+			return failed
 		}
 	}
 	if o.space || !o.quick && o.only == "" {
@@ -181,7 +185,7 @@ func run(ctx context.Context, o options) error {
 	report.Disks = b.used()
 	report.print(os.Stdout)
 	if !o.diary {
-		return nil
+		return failed
 	}
-	return report.save(o.out)
+	return errors.Join(failed, report.save(o.out))
 }

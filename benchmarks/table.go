@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -29,29 +30,43 @@ func (o *options) selected() (list []entry) {
 		if o.quick && !e.quick && o.only == "" {
 			continue
 		}
-		if strings.Contains(e.name, o.only) || strings.Contains(e.group, o.only) {
+		if e.answers(o.only) {
 			list = append(list, e)
 		}
 	}
 	return list
 }
 
-// runRoads races every road that was asked for. A road that fails ends the run.
-func (b *bench) runRoads(ctx context.Context) ([]Result, error) {
+// answers reports whether one of the parts of only, between semicolons, is in the
+// road's name or group.
+func (e entry) answers(only string) bool {
+	return slices.ContainsFunc(strings.Split(only, ";"), func(part string) bool {
+		return strings.Contains(e.name, part) || strings.Contains(e.group, part)
+	})
+}
+
+// runRoads races every road that was asked for. A road that fails is left out of
+// the results and named in the error; the others run all the same, unless the run
+// is stopped.
+func (b *bench) runRoads(ctx context.Context) (results []Result, failed error) {
 	list := b.selected()
 	if len(list) == 0 {
 		return nil, fmt.Errorf("no road has %q in its name or group; see -list", b.only)
 	}
-	var results []Result
 	for i, e := range list {
 		fmt.Fprintf(os.Stderr, "road %d of %d: %s\n", i+1, len(list), e.name)
 		res, err := b.runRoad(ctx, e)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", e.name, err)
+			failed = errors.Join(failed, fmt.Errorf("%s: %w", e.name, err))
+			fmt.Fprintf(os.Stderr, "road %d of %d: %s: %v\n", i+1, len(list), e.name, err)
+			if ctx.Err() != nil {
+				return nil, failed
+			}
+			continue
 		}
 		results = append(results, res)
 	}
-	return results, nil
+	return results, failed
 }
 
 func (b *bench) runRoad(ctx context.Context, e entry) (Result, error) {
