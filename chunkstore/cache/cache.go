@@ -23,6 +23,9 @@ var ErrClosed = errors.New("chunk cache is closed")
 // errAbandoned ends a load that nobody waited for; nobody sees it.
 var errAbandoned = errors.New("load abandoned")
 
+// errBug ends a load whose caller panicked.
+var errBug = errors.New("the load was ended by a bug")
+
 // Getter brings a chunk's plain bytes, proved against its id. It uses buf's
 // capacity when that suffices and allocates otherwise; the result is the
 // caller's. A chunkstore.Getter is one. Safe for concurrent use.
@@ -118,14 +121,17 @@ func shardCount(opt Options) int {
 	return n
 }
 
-// Close stops the workers and waits for the loads they are at, whose context
-// ends. Loads not started fail with ErrClosed; chunks already held stay valid.
+// Close stops the workers and waits for the loads that are under way: theirs,
+// whose context ends, and those that callers do themselves, which obey the
+// callers' contexts. The Getter is not asked any more then. Loads not started fail
+// with ErrClosed; chunks already held stay valid.
 func (c *Cache) Close() {
 	c.stop()
 	for _, ch := range c.pool.close() {
 		ch.home.fail(ch, ErrClosed)
 	}
 	c.workers.Wait()
+	c.pool.settle()
 }
 
 // home returns the shard of id. Ids are hashes, so any of their bits do.

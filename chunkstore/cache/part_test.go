@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -327,6 +328,70 @@ func TestAbandonedLoneChunkGoes(t *testing.T) {
 	if s.asked.Load()+s.gets.Load() != 0 {
 		t.Error("loaded for nobody")
 	}
+}
+
+// withoutWorkers returns a cache whose callers do all loads.
+func withoutWorkers(t *testing.T, s *partSource) *Cache {
+	c := openParts(t, s, Options{Workers: 1})
+	c.pool.close()
+	c.workers.Wait()
+	c.pool.closed = false
+	return c
+}
+
+// TestBugInACallersLoad: a handler that panics while it loads for itself is
+// caught above us; who reads the chunk next loads it anew.
+func TestBugInACallersLoad(t *testing.T) {
+	s := &partSource{source: source{length: full}, refuse: func(int) error { panic("a bug") }}
+	c := withoutWorkers(t, s)
+	ch, other := c.BeginPart(idOf(1), pack.MaxChunk, 0), c.BeginPart(idOf(1), pack.MaxChunk, 0)
+	func() {
+		defer ch.Release()
+		defer func() {
+			if recover() == nil {
+				t.Error("no panic")
+			}
+		}()
+		ch.Wait(t.Context(), pack.MaxChunk)
+	}()
+	if err := other.Wait(t.Context(), pack.MaxChunk); !errors.Is(err, errBug) {
+		t.Errorf("who waited as well: %v", err)
+	}
+	other.Release()
+	if st := c.Stats(); st.Chunks != 0 || st.Bytes != 0 {
+		t.Fatalf("the chunk stays: %+v", st)
+	}
+	s.refuse = nil
+	readPart(t, c, 1, 0, pack.MaxChunk)
+}
+
+// TestCloseWaitsForCallersLoads: the store may be closed behind Close.
+func TestCloseWaitsForCallersLoads(t *testing.T) {
+	s := &partSource{source: source{length: full}, block: make(chan struct{}), came: make(chan context.Context, 1)}
+	c := withoutWorkers(t, s)
+	var running sync.WaitGroup
+	running.Go(func() {
+		ch := c.BeginPart(idOf(1), pack.MaxChunk, 0)
+		defer ch.Release()
+		if err := ch.Wait(context.Background(), pack.MaxChunk); err != nil {
+			t.Error(err)
+		}
+	})
+	<-s.came
+	closed := make(chan struct{})
+	go func() { c.Close(); close(closed) }()
+	<-c.ctx.Done()
+	for range 1000 { // a Close that does not wait would be over
+		runtime.Gosched()
+	}
+	select {
+	case <-closed:
+		t.Error("closed while a load runs")
+	default:
+	}
+	close(s.block)
+	<-closed
+	running.Wait()
 }
 
 func TestPartsKeepTheBudget(t *testing.T) {

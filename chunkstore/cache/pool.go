@@ -63,8 +63,20 @@ func (p *pool) leave() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.running--
-	if p.demand.n+p.ahead.n > 0 {
+	switch {
+	case p.closed:
+		p.wake.Broadcast() // settle may wait
+	case p.demand.n+p.ahead.n > 0:
 		p.wake.Signal()
+	}
+}
+
+// settle waits until no load runs. The pool is closed.
+func (p *pool) settle() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for p.running > 0 {
+		p.wake.Wait()
 	}
 }
 
@@ -171,9 +183,18 @@ func (ch *Chunk) help(ctx context.Context) {
 	if c == nil || c.parts == nil || ctx.Err() != nil || !ch.home.take(ch, &c.pool) {
 		return
 	}
-	defer c.pool.leave()
+	back := false
+	defer func() {
+		// A bug ends one request and not the process, so it must not leave a
+		// chunk behind that nobody loads: later readers would wait for ever.
+		if !back {
+			ch.home.fail(ch, c.explain(ch.id, errBug))
+		}
+		c.pool.leave()
+	}()
 	buf := c.buffers.get(ch.want)
 	plain, whole, err := c.quick(ctx, ch, buf)
+	back = true
 	if err == nil {
 		c.finish(ch, buf, plain, whole)
 		return
