@@ -151,7 +151,7 @@ func IndexOptions(fsys vfs.FS) *pebble.Options {
 func openIndex(fsys vfs.FS, dir string, log *slog.Logger, fatal func(error)) (*pebble.DB, error) {
 	cache := pebble.NewCache(indexCacheBytes)
 	defer cache.Unref()
-	opts := IndexOptions(frugal{fsys})
+	opts := IndexOptions(fsys)
 	opts.Cache, opts.Logger = cache, indexLog{log, fatal}
 	db, err := pebble.Open(dir, opts)
 	if err != nil {
@@ -175,10 +175,16 @@ func (l indexLog) Errorf(format string, args ...any) {
 }
 
 // Fatalf is called where Pebble can't go on, such as a failed write of its
-// log. It must not return. What is on disk is as after a crash, which loses
+// log where not even the reserve helps. It must not return. What is on disk is as after a crash, which loses
 // nothing.
 func (l indexLog) Fatalf(format string, args ...any) {
 	err := fmt.Errorf("index: "+format, args...)
+	for _, a := range args {
+		if cause, ok := a.(error); ok && errors.Is(full(cause), ErrFull) {
+			err = fmt.Errorf("%w: %w", ErrFull, err)
+			break
+		}
+	}
 	l.log.Error(err.Error(), "part", "index")
 	if l.fatal != nil {
 		l.fatal(err)

@@ -21,7 +21,9 @@ var ErrFull = errors.New("the store's disk is full")
 // disk is full. Then the index could not be opened and no act be written, and so
 // nothing could be forgotten: where it matters most. While less than scarce is free
 // the file is given back for as long as a session or a prune lasts, or an opening
-// of the store, and then made again of what is left. What captures bring is refused
+// of the store, and then made again of what is left. It is also given back when
+// the index meets a full disk, which then writes once more: a failed write of its
+// log would end the process. What captures bring is refused
 // where free space and reserve together are not more than the reserve should be, so
 // what is given back goes to who frees.
 //
@@ -123,9 +125,8 @@ func (s *Store) measureReserve() error {
 	return err
 }
 
-// KeepReserve makes the reserve as large as the disk's free space lets it be, and
-// sees to it that the index's log can go on. A process that stays up calls it now
-// and then.
+// KeepReserve makes the reserve as large as the disk's free space lets it be. A
+// process that stays up calls it now and then.
 func (s *Store) KeepReserve() error {
 	if err := s.measureReserve(); err != nil {
 		return err
@@ -134,9 +135,6 @@ func (s *Store) KeepReserve() error {
 	defer s.spare.mu.Unlock()
 	if s.spare.users > 0 {
 		return nil
-	}
-	if free, known := freeBytes(s.fs, s.dir); known && free < leave/2 {
-		s.giveBack()
 	}
 	s.makeReserve()
 	return nil
@@ -194,16 +192,27 @@ func (s *Store) roomFor(tail int64) error {
 	return fmt.Errorf("%w: what is left of it, %d bytes, is kept for forget and prune: %w", ErrFull, free, syscall.ENOSPC)
 }
 
-// full makes an error that a full disk has caused an ErrFull.
+// full makes an error that a full disk, or a quota that is used up, has caused an
+// ErrFull.
 func full(err error) error {
-	if errors.Is(err, syscall.ENOSPC) && !errors.Is(err, ErrFull) {
+	if (errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)) && !errors.Is(err, ErrFull) {
 		return fmt.Errorf("%w: %w", ErrFull, err)
 	}
 	return err
 }
 
-// frugal is the index's file system: it preallocates little for the index's log
-// where little is free, for that would take what acts need.
+// indexFS is the index's file system: a write that finds the disk full is tried
+// once more with the reserve's room.
+func (s *Store) indexFS() vfs.FS {
+	return vfs.OnDiskFull(frugal{s.fs}, func() {
+		s.spare.mu.Lock()
+		defer s.spare.mu.Unlock()
+		s.giveBack()
+	})
+}
+
+// frugal preallocates little for the index's log where little is free, for that
+// would take what acts need.
 type frugal struct{ vfs.FS }
 
 // Create implements vfs.FS.
@@ -228,6 +237,15 @@ type frugalFile struct {
 	vfs.File
 	fs  vfs.FS
 	dir string
+}
+
+// Write implements vfs.File. A quota that is used up is a full disk too.
+func (f frugalFile) Write(p []byte) (int, error) {
+	n, err := f.File.Write(p)
+	if errors.Is(err, syscall.EDQUOT) {
+		err = fmt.Errorf("disk quota exceeded: %w", syscall.ENOSPC)
+	}
+	return n, err
 }
 
 // Preallocate implements vfs.File.

@@ -149,7 +149,7 @@ func Open(dir string, opts Options) (*Store, error) {
 		report.sort()
 		opts.Rebuild(report)
 	}
-	if s.index, err = openOrReplaceIndex(fsys, fsys.PathJoin(dir, indexDir), s.log, opts.Fatal); err != nil {
+	if s.index, err = openOrReplaceIndex(s.indexFS(), fsys.PathJoin(dir, indexDir), s.log, opts.Fatal); err != nil {
 		return nil, fmt.Errorf("open store %s: %w", dir, err)
 	}
 	for c := range s.writers {

@@ -124,3 +124,64 @@ func fullDisk(t *testing.T, kind string) {
 	p.must("verify", "--deep", "big", "--against", "vda="+disks[0])
 	p.must("check")
 }
+
+// TestFullDiskMounted: a mount stays, and can be read, while others take every byte
+// that comes free; through it versions are pinned, forgotten and pruned.
+func TestFullDiskMounted(t *testing.T) {
+	for _, kind := range []string{"tmpfs", "ext4"} {
+		t.Run(kind, func(t *testing.T) { fullDiskMounted(t, kind) })
+	}
+}
+
+func fullDiskMounted(t *testing.T, kind string) {
+	bin, err := built()
+	if err != nil {
+		t.Fatal(err)
+	}
+	mnt, dir := smallDisk(t, kind), t.TempDir()
+	p := &program{t, bin, filepath.Join(mnt, "store")}
+	p.must("init", p.store)
+	disks := make([]string, 3)
+	for i := range disks {
+		disks[i] = filepath.Join(dir, fmt.Sprintf("%d.raw", i))
+		if err := os.WriteFile(disks[i], noise(byte(i), 2_500_000), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		p.must("capture", "--vm", "web", "--at", fmt.Sprintf("2026-01-0%d 00:00", i+1), "vda="+disks[i])
+	}
+	s := p.mount()
+	read := func() {
+		t.Helper()
+		for i := range disks {
+			at := s.path("web", fmt.Sprintf("2026-01-0%dT00-00-00Z", i+1), "vda.raw")
+			if _, err := os.Stat(at); i < 2 && errors.Is(err, os.ErrNotExist) {
+				continue // forgotten by now
+			}
+			if out, err := exec.Command("cmp", at, disks[i]).CombinedOutput(); err != nil {
+				t.Fatalf("cmp: %v\n%s%s", err, out, s.log)
+			}
+		}
+	}
+	for i := range 3 {
+		fill(t, filepath.Join(mnt, fmt.Sprintf("filler-%d", i)))
+		read()
+		p.must("pin", "web@2026-01-02T00-00-00Z")
+		p.must("unpin", "web@2026-01-02T00-00-00Z")
+	}
+	p.refused("holdfast forget VM@VERSION, then holdfast prune --grace 0s", "capture", "--vm", "big", "vda="+disks[0], "vdb="+bin)
+	p.must("forget", "web", "--keep-last", "1", "--min-age", "0s")
+	fill(t, filepath.Join(mnt, "filler"))
+	read()
+	p.must("prune", "--grace", "0s")
+	read()
+	for i := range 3 { // others make room too: what was pruned is hardly more than the reserve
+		if err := os.Remove(filepath.Join(mnt, fmt.Sprintf("filler-%d", i))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p.must("capture", "--vm", "big", "vda="+disks[0])
+	p.must("verify", "--deep", "web", "--against", "vda="+disks[2])
+	p.must("verify", "--deep", "big", "--against", "vda="+disks[0])
+	p.must("check")
+	s.unmount()
+}

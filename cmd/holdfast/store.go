@@ -6,7 +6,6 @@ import (
 	iofs "io/fs"
 	"os"
 	"strings"
-	"syscall"
 
 	"holdfast/chunkstore"
 	"holdfast/chunkstore/owner"
@@ -67,7 +66,7 @@ func unusable(err error) error {
 func fatal(con *console, err error) {
 	con.endProgress()
 	hints := []string{"what was committed is safe; mend the cause (is the disk full?) and start again"}
-	if errors.Is(err, syscall.ENOSPC) || strings.Contains(err.Error(), syscall.ENOSPC.Error()) { // the index has no more than its text
+	if errors.Is(err, chunkstore.ErrFull) {
 		hints = []string{"what was committed is safe; the disk is full, and so is what the store had kept for this: make some room beside it first", fullHints()[0]}
 	}
 	report(con, withHint(err, hints...), exitFailure)
