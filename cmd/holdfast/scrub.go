@@ -12,6 +12,7 @@ import (
 
 	"holdfast/chunkstore/catalog"
 	"holdfast/chunkstore/owner"
+	"holdfast/chunkstore/pack"
 	"holdfast/heal"
 )
 
@@ -146,27 +147,46 @@ func scrubStatus(opts scrubOptions, r *heal.Report) error {
 	return withHint(err, "see what is hurt: holdfast damage", "mend what can be mended: holdfast scrub --repair")
 }
 
-func printScrub(opts scrubOptions, r *heal.Report) error {
-	for _, f := range r.Findings {
+// maxPrinted findings and chunks are printed one by one; --json has all.
+const maxPrinted = 20
+
+// printFound says what a scrub found.
+func printFound(opts scrubOptions, r *heal.Report) {
+	for _, f := range r.Findings[:min(len(r.Findings), maxPrinted)] {
 		where := "pack " + f.Pack
 		if f.Pack == "" {
 			where = nameText(f.VM) + "@" + f.Version
 		}
 		fmt.Fprintf(opts.Out, "%s: %s: %s\n", f.Kind, where, oneLine(f.Text))
 	}
-	for _, c := range r.Chunks {
-		how := "lost"
-		if c.Healable {
-			how = "healable"
+	if more := len(r.Findings) - maxPrinted; more > 0 {
+		fmt.Fprintf(opts.Out, "and %s more; --json lists them\n", countText(int64(more), "finding"))
+	}
+	for _, c := range r.Chunks[:min(len(r.Chunks), maxPrinted)] {
+		how := "beyond parity"
+		switch {
+		case c.Healable:
+			how = "parity brings it back"
+		case c.Kind == pack.Unreadable.String():
+			how = "no damage is proved"
 		}
 		fmt.Fprintf(opts.Out, "%s chunk %s, pack %s at %d: %s\n", c.Kind, c.ID[:16], c.Pack, c.Offset, how)
+	}
+	if more := max(len(r.Chunks)-maxPrinted, 0) + r.Unlisted; more > 0 {
+		fmt.Fprintf(opts.Out, "and %s more; holdfast damage lists them until they are healed\n", thousands(int64(more)))
+	}
+}
+
+func printScrub(opts scrubOptions, r *heal.Report) error {
+	if !opts.Repair || opts.DryRun {
+		printFound(opts, r)
 	}
 	verb := "repaired"
 	if opts.DryRun {
 		verb = "would repair"
 	}
 	for _, p := range r.Repairs {
-		fmt.Fprintf(opts.Out, "%s pack %s: %s whole, %s healed by parity, %s lost\n", verb, p.Pack, thousands(int64(p.Kept)), thousands(int64(p.Healed)), thousands(int64(p.Lost)))
+		fmt.Fprintf(opts.Out, "%s pack %s: %s whole, %s healed by parity, %s beyond parity\n", verb, p.Pack, thousands(int64(p.Kept)), thousands(int64(p.Healed)), thousands(int64(p.Lost)))
 	}
 	printDonors(opts, r)
 	for _, e := range r.RepairErrors {
@@ -179,11 +199,14 @@ func printScrub(opts scrubOptions, r *heal.Report) error {
 	if r.Dropped > 0 {
 		fmt.Fprintf(opts.Out, "deleted from quarantine: %s, %s; the store is whole without them\n", countText(int64(r.Dropped), "pack"), sizeText(r.DroppedBytes))
 	}
-	return printPairs(opts.Out, "", []pair{
+	pairs := []pair{
 		{"proved", fmt.Sprintf("%s (%s), %s in %s, %s; %s passed over", countText(int64(r.Packs), "pack"), how, sizeText(r.Bytes), durationText(r.Duration), rateText(r.Bytes, r.Duration), thousands(int64(r.Skipped)))},
-		{"damaged", fmt.Sprintf("%s healable, %s lost", countText(int64(r.Healable), "chunk"), thousands(int64(r.Lost)))},
-		{"left", leftText(&r.Left)},
-	})
+		{"damaged", fmt.Sprintf("%s within parity, %s beyond it", countText(int64(r.Healable), "chunk"), thousands(int64(r.Lost)))},
+	}
+	if opts.Repair && !opts.DryRun {
+		pairs = append(pairs, pair{"healed", healedText(r)})
+	}
+	return printPairs(opts.Out, "", append(pairs, pair{"left", leftText(&r.Left)}))
 }
 
 func leftText(l *heal.HurtReport) string {

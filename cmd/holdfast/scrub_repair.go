@@ -28,7 +28,8 @@ func scrubAndRepair(ctx context.Context, h *owner.Handle, opts scrubOptions) (*h
 	if err != nil {
 		return nil, err
 	}
-	if !opts.JSON && !opts.Quiet {
+	if !opts.JSON {
+		printFound(opts, plan)
 		printPlan(opts, plan)
 	}
 	o.DryRun = false
@@ -53,19 +54,44 @@ func callScrub(ctx context.Context, h *owner.Handle, opts scrubOptions, o heal.O
 
 // printPlan says what a repair is going to do.
 func printPlan(opts scrubOptions, plan *heal.Report) {
-	if plan.Clean() && len(plan.Repairs) == 0 {
+	if opts.Quiet || plan.Clean() && len(plan.Repairs) == 0 {
 		return
 	}
-	packs, healed, donated := len(plan.Repairs), 0, 0
-	for _, p := range plan.Repairs {
-		healed += p.Healed
-	}
+	donated := 0
 	for _, d := range plan.Donors {
 		donated += d.Chunks
 	}
-	lost := max(plan.Lost-donated, 0)
-	fmt.Fprintf(opts.Out, "plan: write %s anew, heal %s by parity and %s from outside; %s not known to come back\n",
-		countText(int64(packs), "pack"), countText(int64(healed), "chunk"), thousands(int64(donated)), thousands(int64(lost)))
+	fmt.Fprintf(opts.Out, "plan: write %s anew, heal %s by parity; %s beyond parity: %s from outside, %s not known to come back\n",
+		countText(int64(len(plan.Repairs)), "pack"), countText(int64(byParity(plan)), "chunk"), thousands(int64(plan.Lost)),
+		thousands(int64(min(donated, plan.Lost))), thousands(int64(max(plan.Lost-donated, 0))))
+}
+
+// byParity counts the chunks that parity brought back, or would.
+func byParity(r *heal.Report) (n int) {
+	for _, p := range r.Repairs {
+		n += p.Healed
+	}
+	return n
+}
+
+// healedText says how many chunks came back, and from where.
+func healedText(r *heal.Report) string {
+	n := byParity(r)
+	all, from := n+r.Copies+r.Donated, []string{}
+	add := func(n int, where string) {
+		if n > 0 {
+			from = append(from, thousands(int64(n))+" "+where)
+		}
+	}
+	add(n, "by parity")
+	add(r.Copies, "from other packs")
+	for _, d := range r.Donors {
+		add(d.Chunks, "from "+d.Kind+" "+oneLine(d.Donor))
+	}
+	if all == 0 {
+		return "nothing"
+	}
+	return countText(int64(all), "chunk") + ": " + strings.Join(from, ", ")
 }
 
 // printDonors says what came from outside the packs.
