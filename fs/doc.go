@@ -18,7 +18,8 @@
 // # What the kernel may keep
 //
 //	what is in version directories            a day, pages without limit: it is immutable
-//	VM directories, latest, version names     a second: a version may come or be forgotten
+//	VM directories, version names             a second: a version may come or be forgotten
+//	the name latest                           50 ms; where it leads is immutable: each target is its own inode
 //	names that do not exist                   nothing: they may appear
 //
 // # Inodes

@@ -43,12 +43,15 @@ func (n *guestNode) Listxattr(ctx context.Context, dest []byte) (uint32, syscall
 }
 
 func (n *guestNode) xattrs(ctx context.Context) (all map[string][]byte, errno syscall.Errno) {
-	if n.g.space.Volume(n.at) == nil {
-		return nil, 0 // the directory of drives
+	if n.g.space.Volume(n.at) == nil || n.bare.Load() {
+		return nil, 0 // the directory of drives, or it was seen to have none
 	}
 	errno = n.with(ctx, "read extended attributes", func(ctx context.Context, fs guest.Filesystem) (err error) {
 		all, err = fs.Xattrs(ctx, n.at.Node)
 		return err
 	})
+	if errno == 0 && len(all) == 0 {
+		n.bare.Store(true)
+	}
 	return all, errno
 }

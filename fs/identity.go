@@ -12,7 +12,7 @@ import (
 //
 //	"readme"
 //	"vm"           VM name
-//	"latest"       VM name
+//	"latest"       VM name, id of the version that it leads to
 //	"version"      VM name, version id         (generation: of the version's UUID)
 //	"version.json" VM name, version id, version UUID
 //	"image"        VM name, version id, version UUID, disk name, disk UUID, format

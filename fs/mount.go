@@ -136,6 +136,7 @@ func fuseOptions(t *tree, opts Options) fuse.MountOptions {
 		MaxWrite: maxRead, MaxBackground: maxBackground, MaxInflightRequestBytes: maxRequestBytes,
 		DisableSplice:            true, // it costs two system calls a read and never won anything
 		ExplicitDataCacheControl: true,
+		EnableSymlinkCaching:     true, // a node's target never changes, also not latest's
 		// Without ASYNC_DIO, asynchronous O_DIRECT reads go one at a time.
 		ExtraCapabilities: fuse.CAP_ASYNC_DIO | fuse.CAP_READDIRPLUS_AUTO,
 		PanicHandler:      t.panicked,

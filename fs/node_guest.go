@@ -3,6 +3,7 @@ package fs
 import (
 	"context"
 	"encoding/binary"
+	"sync/atomic"
 	"syscall"
 
 	fusefs "github.com/hanwen/go-fuse/v2/fs"
@@ -27,8 +28,9 @@ type guestTree struct {
 // between two requests.
 type guestNode struct {
 	node
-	g  *guestTree
-	at files.Place
+	g    *guestTree
+	at   files.Place
+	bare atomic.Bool // it has no extended attributes, for which ls -l asks twice a file
 }
 
 var (

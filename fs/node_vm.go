@@ -69,10 +69,11 @@ func (n *vmNode) Lookup(ctx context.Context, name string, out *fuse.EntryOut) (*
 		if err := n.refresh(ctx); err != nil {
 			return nil, n.t.errno(ctx, place{op: "look up", vm: n.vm, version: name}, err)
 		}
-		link := &latestNode{node: node{t: n.t}, vm: n}
+		link := &latestNode{node: node{t: n.t}, id: n.latest()}
 		link.fill(&out.Attr)
-		keep(out, forNow)
-		id := n.t.identify("latest", n.vm)
+		out.SetEntryTimeout(forMoment)
+		out.SetAttrTimeout(forLong)
+		id := n.t.identify("latest", n.vm, link.id)
 		id.Mode = syscall.S_IFLNK
 		return n.NewInode(ctx, link, id), 0
 	}
@@ -120,7 +121,7 @@ func (n *vmNode) list(ctx context.Context) ([]fuse.DirEntry, syscall.Errno) {
 func (n *vmNode) entries(ids []string) []fuse.DirEntry {
 	list := make([]fuse.DirEntry, 0, len(ids)+1)
 	if len(ids) > 0 {
-		list = append(list, fuse.DirEntry{Name: latestName, Mode: linkMode, Ino: n.t.identify("latest", n.vm).Ino})
+		list = append(list, fuse.DirEntry{Name: latestName, Mode: linkMode, Ino: n.t.identify("latest", n.vm, ids[len(ids)-1]).Ino})
 	}
 	for _, id := range ids {
 		list = append(list, fuse.DirEntry{Name: id, Mode: dirMode, Ino: n.t.identify("version", n.vm, id).Ino})
@@ -148,10 +149,11 @@ func (n *vmNode) forgetDeleted(ids []string) {
 	}()
 }
 
-// latestNode is MNT/<vm>/latest.
+// latestNode is MNT/<vm>/latest while one version is the newest. With another it
+// is another node, so that the kernel may keep where it leads.
 type latestNode struct {
 	node
-	vm *vmNode
+	id string // of the version
 }
 
 var (
@@ -160,25 +162,16 @@ var (
 )
 
 func (n *latestNode) fill(a *fuse.Attr) {
-	id := n.vm.latest()
-	n.t.fill(a, linkMode, uint64(len(id)), 0, timeOf(id))
+	n.t.fill(a, linkMode, uint64(len(n.id)), 0, timeOf(n.id))
 }
 
 // Getattr implements fusefs.NodeGetattrer.
-func (n *latestNode) Getattr(ctx context.Context, _ fusefs.FileHandle, out *fuse.AttrOut) syscall.Errno {
+func (n *latestNode) Getattr(_ context.Context, _ fusefs.FileHandle, out *fuse.AttrOut) syscall.Errno {
 	n.t.count.getattrs.Add(1)
-	if err := n.vm.refresh(ctx); err != nil {
-		return n.t.errno(ctx, place{op: "stat", vm: n.vm.vm, version: latestName}, err)
-	}
 	n.fill(&out.Attr)
-	out.SetTimeout(forNow)
+	out.SetTimeout(forLong)
 	return 0
 }
 
-// Readlink implements fusefs.NodeReadlinker. The kernel keeps no answer.
-func (n *latestNode) Readlink(ctx context.Context) ([]byte, syscall.Errno) {
-	if err := n.vm.refresh(ctx); err != nil {
-		return nil, n.t.errno(ctx, place{op: "read link", vm: n.vm.vm, version: latestName}, err)
-	}
-	return []byte(n.vm.latest()), 0
-}
+// Readlink implements fusefs.NodeReadlinker.
+func (n *latestNode) Readlink(context.Context) ([]byte, syscall.Errno) { return []byte(n.id), 0 }

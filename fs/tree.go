@@ -21,8 +21,12 @@ import (
 
 // How long the kernel may keep a name and its attributes.
 const (
-	forLong  = 24 * time.Hour // what is immutable
-	forNow   = time.Second    // what names a VM
+	forLong = 24 * time.Hour // what is immutable
+	forNow  = time.Second    // what names a VM
+	// forMoment is for latest: who captures and then looks sees the new version,
+	// while a program that names thousands of files below it need not ask each time.
+	forMoment = 50 * time.Millisecond
+
 	fileMode = syscall.S_IFREG | 0o444
 	dirMode  = syscall.S_IFDIR | 0o555
 	linkMode = syscall.S_IFLNK | 0o777
