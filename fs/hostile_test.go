@@ -3,6 +3,7 @@ package fs
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	iofs "io/fs"
@@ -21,6 +22,7 @@ import (
 	"holdfast/chunkstore/catalog"
 	"holdfast/chunkstore/disk"
 	"holdfast/chunkstore/pack"
+	"holdfast/fs/guest/fat/fattest"
 	"holdfast/fs/guest/guesttest"
 	"holdfast/fs/guest/readers"
 )
@@ -38,14 +40,14 @@ var hostileKinds = []struct {
 	kind string
 	size int64
 	mkfs []string
-	fill func(t *testing.T, image string) // nil: it stays empty
+	fill func(t *testing.T, image string)
 }{
 	{"ext4", 8 << 20, []string{"mkfs.ext4", "-q", "-F", "-O", "^metadata_csum,inline_data"}, fillMounted},
 	{"xfs", 300 << 20, []string{"mkfs.xfs", "-q"}, fillMounted},
 	{"btrfs", 128 << 20, []string{"mkfs.btrfs", "-q"}, fillMounted},
 	{"ntfs", 8 << 20, []string{"mkntfs", "-q", "-F"}, fillNTFS},
 	{"fat16", 16 << 20, []string{"mkfs.vfat", "-F", "16"}, fillFAT},
-	{"exfat", 16 << 20, []string{"mkfs.exfat"}, nil},
+	{"exfat", 16 << 20, []string{"mkfs.exfat", "-c", "512"}, fillExFAT},
 }
 
 // TestHostileVolumes mounts and walks volumes that were changed at random places:
@@ -59,9 +61,7 @@ func TestHostileVolumes(t *testing.T) {
 		}
 		t.Run(h.kind, func(t *testing.T) {
 			image := guesttest.Mkfs(t, h.size, h.mkfs...)
-			if h.fill != nil {
-				h.fill(t, image)
-			}
+			h.fill(t, image)
 			c := hostileContent(t, s, image)
 			peak := watchHeap(t)
 			opened, slowest := 0, time.Duration(0)
@@ -84,7 +84,7 @@ func TestHostileVolumes(t *testing.T) {
 			if grown := peak(); grown > 256<<20 {
 				t.Errorf("the heap grew by %d MiB", grown>>20)
 			}
-			if opened == 0 && h.fill != nil {
+			if opened == 0 {
 				t.Error("no mutant shows a file")
 			}
 			t.Logf("%d mutants, %d show files, the slowest took %v", rounds*hostileDisks, opened, slowest.Round(time.Millisecond))
@@ -112,6 +112,22 @@ func fillFAT(t *testing.T, image string) {
 		}
 		guesttest.Run(t, "mcopy", "-i", image, path, "::")
 	}
+}
+
+// fillExFAT does the same through exfat-fuse, and makes a directory.
+func fillExFAT(t *testing.T, image string) {
+	fattest.Mounted(t, image, func(dir string) {
+		for i := range 12 {
+			path := fmt.Sprintf("%s/a name that is not short %d", dir, i)
+			if i%3 == 0 {
+				path = filepath.Join(dir, "many", filepath.Base(path))
+			}
+			err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(strings.Repeat("x", i*i*100)), 0o644))
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
 }
 
 // fillMounted makes a few files of every kind, and a system around them.

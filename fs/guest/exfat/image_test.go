@@ -5,11 +5,9 @@ import (
 	"context"
 	"errors"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -26,26 +24,6 @@ var openLax = guesttest.Opener(func(ctx context.Context, v guest.Volume) (*FS, e
 	return openFS(ctx, &FS{volume: v, lax: true})
 })
 
-// mounted mounts an image through FUSE, calls fn and unmounts it.
-func mounted(t testing.TB, image string, fn func(dir string)) {
-	t.Helper()
-	dir := t.TempDir()
-	loop := strings.TrimSpace(guesttest.Run(t, "losetup", "--find", "--show", image))
-	defer guesttest.Run(t, "losetup", "-d", loop)
-	guesttest.Run(t, "mount.exfat-fuse", "-o", "umask=0", loop, dir)
-	defer func() {
-		guesttest.Run(t, "umount", dir)
-		for range 600 { // its process may have it open for a moment still
-			if out, _ := exec.Command("fuser", loop).Output(); len(bytes.TrimSpace(out)) == 0 {
-				return
-			}
-			time.Sleep(100 * time.Millisecond)
-		}
-		t.Errorf("the mount of %s never ended", image)
-	}()
-	fn(dir)
-}
-
 // image makes an image with a tree in it, and gives that tree.
 func image(t testing.TB, size int64, many int, options ...string) (path, dir string) {
 	t.Helper()
@@ -56,7 +34,7 @@ func image(t testing.TB, size int64, many int, options ...string) (path, dir str
 			t.Fatal(err)
 		}
 	}
-	mounted(t, path, func(mnt string) {
+	fattest.Mounted(t, path, func(mnt string) {
 		guesttest.Run(t, "cp", "-r", "--preserve=timestamps", dir+"/.", mnt)
 		// Pieces of two files in turns, so that neither lies in one run.
 		for i := range 30 {

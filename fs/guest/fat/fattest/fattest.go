@@ -9,12 +9,14 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"holdfast/fs/guest"
+	"holdfast/fs/guest/guesttest"
 )
 
 // Source makes a tree for an image: odd and long names, sizes at the edges, a
@@ -60,6 +62,26 @@ func Source(t testing.TB, many int) string {
 type Options struct {
 	Times    time.Duration // how fine
 	ReadOnly string        // name of the file that is marked so
+}
+
+// Mounted mounts an exFAT image by exfat-fuse, calls fn and unmounts it.
+func Mounted(t testing.TB, image string, fn func(dir string)) {
+	t.Helper()
+	dir := t.TempDir()
+	loop := strings.TrimSpace(guesttest.Run(t, "losetup", "--find", "--show", image))
+	defer guesttest.Run(t, "losetup", "-d", loop)
+	guesttest.Run(t, "mount.exfat-fuse", "-o", "umask=0", loop, dir)
+	defer func() {
+		guesttest.Run(t, "umount", dir)
+		for range 600 { // its process may have it open for a moment still
+			if out, _ := exec.Command("fuser", loop).Output(); len(bytes.TrimSpace(out)) == 0 {
+				return
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+		t.Errorf("the mount of %s never ended", image)
+	}()
+	fn(dir)
 }
 
 // Compare holds the reader's tree against a directory: names, look-ups, sizes,
