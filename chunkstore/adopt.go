@@ -71,6 +71,9 @@ func (s *Store) adopt() error {
 	slices.Sort(s.adopted.Missing)
 	// Data before maps: a root must find all that it names.
 	slices.SortStableFunc(unknown, func(a, b foundPack) int { return int(a.header.Class) - int(b.header.Class) })
+	if len(unknown) > 0 {
+		s.dropFilter() // it may lack what only these hold
+	}
 	for _, p := range unknown {
 		if p.err == nil {
 			p = s.inspect(p.number)

@@ -53,11 +53,11 @@ func (b *bloom) mayHave(id ID) bool {
 	return true
 }
 
-// merge adds what another one of the same size holds.
-func (b *bloom) merge(words []uint64) {
-	for i, w := range words {
+// merge adds what a block of another one of the same size holds, from word at on.
+func (b *bloom) merge(at int, block [bloomWords]uint64) {
+	for i, w := range block {
 		if w != 0 {
-			atomic.OrUint64(&b.words[i], w)
+			atomic.OrUint64(&b.words[at+i], w)
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"io/fs"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
@@ -21,9 +22,13 @@ import (
 //	40      words, u64 each
 //	     4  CRC-32C of all before
 //
-// An index leads only into the packs that it knows, and packs never change. So where
-// the index knows exactly the set's packs, the filter knows all its chunks, whatever
-// crashed, was copied or made anew in between. It is not synced: the sum tells.
+// An index leads only into the packs that it knows, packs never change, and a chunk
+// that no longer is in the index has taken a pack along. So where the index knows
+// exactly the set's packs, the filter knows all its chunks, whatever crashed or was
+// copied in between. Not so where a pack enters that lies there already, in an index
+// that is made anew or from a backup: of a chunk with two records that leads to
+// one to which nothing led before. The file is removed before that. It is
+// not synced: the sum tells.
 
 const (
 	filterName  = "filter"
@@ -118,7 +123,8 @@ func (s *Store) savedFilterSize() int {
 	return words * 8
 }
 
-// readFilter adds the bits in the file, if it is of this set of packs.
+// readFilter adds the bits in the file, if it is of this set of packs. On an error
+// into holds some of them and is worth nothing.
 func (s *Store) readFilter(into *bloom, want packSet) error {
 	f, set, words, err := s.openFilter()
 	if err != nil {
@@ -130,21 +136,21 @@ func (s *Store) readFilter(into *bloom, want packSet) error {
 	}
 	sum := crc32.Update(0, filterTable, set.head(words))
 	in := bufio.NewReaderSize(f, 64<<10)
-	read := make([]uint64, words) // first all of it is proved
 	var b [8 * bloomWords]byte
+	var block [bloomWords]uint64
 	for i := 0; i < words; i += bloomWords {
 		if _, err := io.ReadFull(in, b[:]); err != nil {
 			return fmt.Errorf("%w: %w", errFilter, err)
 		}
 		sum = crc32.Update(sum, filterTable, b[:])
-		for j := range bloomWords {
-			read[i+j] = binary.LittleEndian.Uint64(b[8*j:])
+		for j := range block {
+			block[j] = binary.LittleEndian.Uint64(b[8*j:])
 		}
+		into.merge(i, block)
 	}
 	if _, err := io.ReadFull(in, b[:4]); err != nil || binary.LittleEndian.Uint32(b[:]) != sum {
 		return errFilter
 	}
-	into.merge(read)
 	s.newness.setSaved(set)
 	return nil
 }
@@ -156,7 +162,7 @@ func (n *newness) setSaved(set packSet) {
 }
 
 // saveFilter writes the filter for the next owner, unless the file is of the same
-// packs or the index is small.
+// packs, the index is small, or the room is needed by who frees some.
 func (s *Store) saveFilter(ctx context.Context) error {
 	n := &s.newness
 	set, records, err := s.packSet()
@@ -167,7 +173,7 @@ func (s *Store) saveFilter(ctx context.Context) error {
 	if least == 0 {
 		least = fileLeast
 	}
-	if set == n.saved || records < least {
+	if set == n.saved || records < least || s.roomFor(int64(len(n.known.Load().words)*8)) != nil {
 		return nil
 	}
 	tmp := s.fs.PathJoin(s.dir, "."+filterName+".new")
@@ -201,8 +207,13 @@ func writeFilter(f io.Writer, set packSet, b *bloom) error {
 // dropFilter removes the file: a pack that the index knew has entries now that were
 // not led to before.
 func (s *Store) dropFilter() {
-	if err := s.fs.Remove(s.filterPath()); err == nil {
+	err := s.fs.Remove(s.filterPath())
+	if err == nil {
 		s.log.Debug("the filter of what is new was of another index")
+		err = syncDir(s.fs, s.dir)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		s.log.Warn("the filter of what is new can't be removed; chunks may be stored twice", "err", err)
 	}
 	s.newness.setSaved(packSet{})
 }

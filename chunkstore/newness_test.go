@@ -8,6 +8,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"holdfast/chunkstore/pack"
@@ -151,6 +152,32 @@ func TestNewnessOutlivesItsOwner(t *testing.T) {
 	if len(f.ids) != len(ids)+10 {
 		t.Fatal("the test lost chunks")
 	}
+	f.shut()
+}
+
+// TestFilterIsNoneOfAnIndexMadeAnew: of a chunk with two records that one goes to which
+// the index leads, so a filter of the packs that are left lacks it; an index that is
+// made anew leads to the other.
+func TestFilterIsNoneOfAnIndexMadeAnew(t *testing.T) {
+	mem := vfs.NewMem()
+	newStore(t, mem, 64<<10).Close()
+	f := openFresh(t, mem, nil)
+	f.put(500)
+	if err := f.index.Delete(chunkKey(f.ids[0]), pebble.NoSync); err != nil { // as a prune does
+		t.Fatal(err)
+	}
+	f.miss()
+	if !f.surelyNew(f.ids[0]) {
+		t.Fatal("the filter has what the index lacks")
+	}
+	f.shut()
+	s, _ := openFor(t, mem, true)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	f = openFresh(t, mem, f.ids)
+	f.miss()
+	f.prove()
 	f.shut()
 }
 
