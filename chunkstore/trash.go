@@ -125,13 +125,26 @@ func (s *Store) moveToTrash(n uint64, t trashed) {
 }
 
 // EmptyTrash deletes what has been in the trash for as long as the prune said that
-// moved it there. Beside a prune or a check it returns ErrPruning.
+// moved it there. Beside a prune or a check it returns ErrPruning; where a prune would
+// refuse, because it is not known what versions need, the trash stays as it is.
 func (s *Store) EmptyTrash(ctx context.Context) (packs int, bytes int64, err error) {
 	if !s.pruning.running.TryLock() {
 		return 0, 0, ErrPruning
 	}
 	defer s.pruning.running.Unlock()
 	r := new(PruneReport)
+	if all, err := s.trash(); err != nil || len(all) > 0 {
+		p := &pruner{Store: s, report: r}
+		if err == nil {
+			err = p.allKnown()
+		}
+		if err == nil {
+			err = p.noneLost(ctx)
+		}
+		if err != nil {
+			return 0, 0, fmt.Errorf("the trash stays as it is: %w", err)
+		}
+	}
 	if err := s.deleteTrash(ctx, func(t trashed) time.Duration { return t.grace }, r); err != nil {
 		return r.DeletedPacks, r.FreedBytes, fmt.Errorf("empty the trash: %w", err)
 	}

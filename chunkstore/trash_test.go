@@ -85,6 +85,44 @@ func TestTrashIsEmptiedAfterItsGrace(t *testing.T) {
 	}
 }
 
+// TestTrashStaysWhereAPruneRefuses: what a version needs whose record can't be read
+// may lie in the trash.
+func TestTrashStaysWhereAPruneRefuses(t *testing.T) {
+	s := newStore(t, vfs.NewMem(), 0)
+	w := newTestWorld()
+	w.mustWrite(t, s, "a", 1)
+	mustPrune(t, s, PruneOptions{Doomed: doom("a"), Grace: time.Hour})
+	refused := func(where string) {
+		t.Helper()
+		if n, _, err := s.EmptyTrash(t.Context()); err == nil || n > 0 {
+			t.Fatalf("%s: %d packs are deleted: %v", where, n, err)
+		}
+	}
+	all, err := s.trash()
+	if err != nil || len(all) == 0 {
+		t.Fatal("there is no trash", err)
+	}
+	for n, in := range all {
+		in.since = in.since.Add(-time.Hour)
+		if err := s.setTrashed(n, in); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.adopted.Stale = true
+	refused("an index of another time")
+	s.adopted.Stale = false
+	if err := s.noteLostRoot(ID{1}, place{pack: 7}); err != nil {
+		t.Fatal(err)
+	}
+	refused("a lost root")
+	if err := s.clearKeys(string(rune(keyLostRoot))); err != nil {
+		t.Fatal(err)
+	}
+	if n, _, err := s.EmptyTrash(t.Context()); err != nil || n != len(all) {
+		t.Fatalf("%d packs are deleted, want %d: %v", n, len(all), err)
+	}
+}
+
 func TestParseTrashed(t *testing.T) {
 	for _, want := range []trashed{{time.Unix(0, 0), false, 0}, {time.Unix(1<<33, 0), true, DefaultGrace}} {
 		b := want.append(nil)

@@ -189,7 +189,7 @@ func (b *backgroundPrune) tidy(ctx context.Context, s *chunkstore.Store) error {
 	case errors.Is(err, chunkstore.ErrPruning) || ctx.Err() != nil: // somebody called one
 		return nil
 	case err != nil:
-		return err
+		return errors.Join(err, s.KeepReserve())
 	case packs > 0:
 		b.log.Info("emptied the trash", "packs", packs, "bytes", freed)
 	}
