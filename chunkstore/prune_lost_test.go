@@ -114,6 +114,66 @@ func TestLostRootThatComesBack(t *testing.T) {
 	checkVersions(t, s, w.committed, w.begun, "pruned")
 }
 
+// TestLostRootOutlivesARepairAndARebuild: a repair replaces the pack that may have held
+// a root by what is left of it; an index that is made anew then does not see that
+// pack any more.
+func TestLostRootOutlivesARepairAndARebuild(t *testing.T) {
+	fsys := vfs.NewMem()
+	if _, err := Create("/store", CreateOptions{FS: fsys, NoParity: true}); err != nil {
+		t.Fatal(err)
+	}
+	s := openStore(t, fsys, 0)
+	w := newTestWorld()
+	w.mustWrite(t, s, "a", 1)
+	w.mustWrite(t, s, "b", 2)
+	bad := packOfRoot(t, s, "b")
+	n, ok := parsePackName(bad[len(bad)-21:])
+	if !ok {
+		t.Fatal(bad)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	hurtStores.Store(fsys, true)
+	b := readAll(t, fsys, bad)
+	root := lastRoot(t, b)
+	b[root+pack.RecordHeaderLen] ^= 1
+	dropIndex(t, fsys)
+	writeAll(t, fsys, bad, b[:root+pack.RecordHeaderLen+1])
+	s = openStore(t, fsys, 0)
+	found, err := s.ProvePack(t.Context(), n, ProveOptions{Deep: true, Fix: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r, err := s.RepairPack(t.Context(), found, nil); err != nil || r.New == 0 {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	if _, err := s.FinishRepairs(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		s, _ = openFor(t, fsys, true)
+		if _, err := s.Prune(t.Context(), PruneOptions{Walk: walkTest(s)}); !errors.Is(err, ErrLostRoots) {
+			t.Fatalf("a prune beside a root that was lost: %v", err)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s = openStore(t, fsys, 0)
+	mustPrune(t, s, PruneOptions{GiveUpLost: true})
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s, _ = openFor(t, fsys, true)
+	mustPrune(t, s, PruneOptions{}) // said once
+	w.forget("b")
+	checkVersions(t, s, w.committed, w.begun, "given up")
+}
+
 // TestNoPruneWithAStaleIndex: where index and packs are of different times it is
 // not known what versions need.
 func TestNoPruneWithAStaleIndex(t *testing.T) {

@@ -51,7 +51,7 @@ type BrokenRoot struct {
 // and an index.new that the next rebuild removes; between 2 and 3 there is no
 // index, and Open makes one from the packs.
 func (s *Store) rebuildIndex(opts Options) error {
-	old, err := s.oldRoots(opts)
+	old, lost, err := s.oldRoots(opts)
 	if err != nil {
 		s.log.Warn("the old index can't be read; only what lies in packs comes back", "err", err)
 	}
@@ -65,7 +65,7 @@ func (s *Store) rebuildIndex(opts Options) error {
 	s.rebuilt = new(RebuildReport)
 	err = s.adopt()
 	if err == nil {
-		err = s.keepRoots(old)
+		err = errors.Join(s.keepRoots(old), s.keepLost(lost))
 	}
 	s.rebuilt.Packs, s.rebuilt.Roots = s.adopted.Unknown, s.adopted.Roots
 	if err = errors.Join(err, s.index.Flush(), s.files.close(), s.index.Close()); err != nil {
@@ -84,30 +84,26 @@ func (s *Store) rebuildIndex(opts Options) error {
 	return syncDir(s.fs, s.dir)
 }
 
-// oldRoots reads the roots of the index that is there. It opens it read-only: it
-// may be of another state, or half a one.
-func (s *Store) oldRoots(opts Options) (roots []root, err error) {
+// oldRoots reads the roots of the index that is there, and those of which it says
+// that they can't be read. It opens it read-only: it may be of another state, or half
+// a one.
+func (s *Store) oldRoots(opts Options) (roots []root, lost map[ID]place, err error) {
 	dir := s.fs.PathJoin(s.dir, indexDir)
 	if _, err := s.fs.Stat(dir); errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+		return nil, nil, nil
 	}
 	db, err := pebble.Open(dir, &pebble.Options{FS: s.fs, ReadOnly: true, ErrorIfNotExists: true, Logger: indexLog{s.log, opts.Fatal}})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer db.Close()
-	it, err := db.NewIter(&pebble.IterOptions{LowerBound: []byte{keyRoot}, UpperBound: []byte{keyRoot + 1}})
-	if err != nil {
-		return nil, err
-	}
-	for ok := it.First(); ok; ok = it.Next() {
-		v, err := it.ValueAndErr()
-		if err != nil {
-			return roots, errors.Join(err, it.Close())
-		}
-		roots = append(roots, root{string(it.Key()[1:]), append([]byte(nil), v...)})
-	}
-	return roots, it.Close()
+	old := &Store{index: db}
+	err = old.Roots(context.Background(), "", "", func(name string, body []byte) bool {
+		roots = append(roots, root{name, append([]byte(nil), body...)})
+		return true
+	})
+	lost, lerr := old.lostRoots(context.Background())
+	return roots, lost, errors.Join(err, lerr)
 }
 
 // keepRoots takes over the roots that only the old index has: their records are
@@ -126,6 +122,23 @@ func (s *Store) keepRoots(old []root) error {
 			return fmt.Errorf("index root: %w", err)
 		}
 		s.rebuilt.Kept = append(s.rebuilt.Kept, r.name)
+	}
+	return nil
+}
+
+// keepLost takes over what the old index said of roots that can't be read where their
+// packs are no more: a repair may have replaced them by what was left. Of a pack that
+// is there its own records have just told.
+func (s *Store) keepLost(lost map[ID]place) error {
+	for id, at := range lost {
+		if known, err := s.knows(at.pack); err != nil {
+			return err
+		} else if known {
+			continue
+		}
+		if err := s.noteLostRoot(id, at); err != nil {
+			return err
+		}
 	}
 	return nil
 }
