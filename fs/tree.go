@@ -99,6 +99,15 @@ func (n *node) Statfs(ctx context.Context, out *fuse.StatfsOut) syscall.Errno {
 	return 0
 }
 
+// Getxattr implements fusefs.NodeGetxattrer: only guests' files have extended
+// attributes. ls -l asks two or three times a name whether there are access
+// control lists and labels, and doesn't ask again once it heard that there is no
+// such thing; "none here" would not stop it. ENOSYS is no answer: after that the
+// kernel would ask for no guest's file either.
+func (n *node) Getxattr(context.Context, string, []byte) (uint32, syscall.Errno) {
+	return 0, syscall.EOPNOTSUPP
+}
+
 // panicked is what a handler that panicked answers.
 func (t *tree) panicked(what any) fuse.Status {
 	t.count.panics.Add(1)
