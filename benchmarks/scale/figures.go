@@ -19,7 +19,7 @@ type figure struct {
 	Name    string  `json:"name"`
 	Value   float64 `json:"value"`
 	Unit    string  `json:"unit"`
-	Goal    float64 `json:"goal,omitempty"` // at most; 0: none
+	Goal    float64 `json:"goal,omitempty"` // at most, or at least; 0: none
 	AtLeast bool    `json:"at_least,omitempty"`
 	Met     bool    `json:"met"`
 	Note    string  `json:"note,omitempty"`
@@ -52,6 +52,13 @@ func (r *report) add(name string, value float64, unit string, goal float64) *fig
 	return f
 }
 
+// atLeast enters a figure that is to reach its goal.
+func (r *report) atLeast(name string, value float64, unit string, goal float64) *figure {
+	f := r.add(name, value, unit, 0)
+	f.Goal, f.AtLeast, f.Met = goal, true, value >= goal
+	return f
+}
+
 func (r *report) took(name string, d time.Duration, goal time.Duration) {
 	r.add(name, float64(d.Microseconds())/1000, "ms", float64(goal.Milliseconds()))
 }
@@ -63,6 +70,9 @@ func (r *report) print(w io.Writer) {
 		goal, verdict := "", ""
 		if f.Goal > 0 {
 			goal, verdict = fmt.Sprintf("≤ %.4g", f.Goal), "met"
+			if f.AtLeast {
+				goal = fmt.Sprintf("≥ %.4g", f.Goal)
+			}
 			if !f.Met {
 				verdict = "MISSED"
 			}

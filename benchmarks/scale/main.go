@@ -8,6 +8,10 @@
 // the store takes to open, to list, to mount and to forget a version, what a
 // look-up costs, and the rate and the memory of a prune's mark. It takes 130 bytes
 // of disk a chunk and removes them. -keep leaves the store for the next call.
+// With -disk it captures, restores and scrubs a real disk in that store and in an
+// empty one, turn by turn, and compares:
+//
+//	bin/scale -chunks 1000000 -only growth -disk web.raw
 package main
 
 import (
@@ -32,6 +36,7 @@ type options struct {
 	program          string
 	results          string
 	only             string
+	disk             string
 	keep             bool
 }
 
@@ -42,7 +47,8 @@ func main() {
 	flag.StringVar(&o.dir, "dir", "", "directory to work in (default a temporary one)")
 	flag.StringVar(&o.program, "holdfast", "bin/holdfast", "the program, which mounts")
 	flag.StringVar(&o.results, "results", "", "directory for the results file; empty: none")
-	flag.StringVar(&o.only, "only", "", "measure only: store, lookups, mount, directory")
+	flag.StringVar(&o.only, "only", "", "measure only: store, lookups, mount, directory, growth")
+	flag.StringVar(&o.disk, "disk", "", "raw image that growth captures; empty: growth is left out")
 	flag.BoolVar(&o.keep, "keep", false, "keep the stores in dir, or measure those that are there")
 	child := flag.String("measure", "", "what a process of its own measures; for the program itself")
 	flag.Parse()
@@ -60,7 +66,7 @@ func main() {
 
 // parts are measured one after the other, each in a process of its own: its
 // memory is that of the measured work.
-var parts = []string{"store", "lookups", "mount", "directory"}
+var parts = []string{"store", "lookups", "mount", "directory", "growth"}
 
 func run(o options) error {
 	if !o.keep {
@@ -73,7 +79,7 @@ func run(o options) error {
 	}
 	r := newReport(o.chunks, o.versions)
 	for _, part := range parts {
-		if o.only != "" && o.only != part {
+		if o.only != "" && o.only != part || o.only == "" && part == "growth" && o.disk == "" {
 			continue
 		}
 		if err := makeUnlessThere(o, part); err != nil {
@@ -117,7 +123,7 @@ func measureIn(o options, part string) (figures []figure, err error) {
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.Command(self, "-measure", part, "-dir", o.dir, "-holdfast", o.program,
+	cmd := exec.Command(self, "-measure", part, "-dir", o.dir, "-holdfast", o.program, "-disk", o.disk,
 		"-chunks", fmt.Sprint(o.chunks), "-versions", fmt.Sprint(o.versions))
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
@@ -138,6 +144,8 @@ func measureChild(part string, o options) error {
 		err = measureLookups(context.Background(), dir, r)
 	case "mount":
 		err = measureMount(o.program, dir, r)
+	case "growth":
+		err = measureGrowth(o.program, dir, o.disk, r)
 	case "directory":
 		err = measureDirectory(o.program, dir, o.versions, r)
 	}

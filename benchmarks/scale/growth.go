@@ -1,0 +1,129 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"holdfast/chunkstore"
+)
+
+const (
+	growthRounds = 3
+	growthGoal   = 0.8 // of the rate in an empty store
+)
+
+// growthWork is what one round does with a store, a command of the program each.
+var growthWork = []string{"capture", "restore", "scrub"}
+
+// ran is one command: how long it took and the most memory it had.
+type ran struct{ seconds, mib float64 }
+
+// growth compares what the program does with the same disk in an empty store and
+// in one whose index holds many chunks already, turn by turn. Each round captures
+// into copies that were never written to, restores to a new file, and scrubs the
+// packs of that VM; those of the made-up chunks are empty files.
+type growth struct {
+	program, work, disk string
+	bytes               int64 // of the disk that are allocated
+	ran                 map[string][2][]ran
+}
+
+// measureGrowth measures into r, with the filled store in dir.
+func measureGrowth(program, dir, disk string, r *report) error {
+	if disk == "" {
+		return errors.New("no -disk was given: the raw image that is captured")
+	}
+	st, err := os.Stat(disk)
+	if err != nil {
+		return err
+	}
+	g := &growth{program: program, work: filepath.Dir(dir), disk: disk, ran: map[string][2][]ran{}}
+	g.bytes = st.Sys().(*syscall.Stat_t).Blocks * 512
+	for range growthRounds {
+		for which, filled := range []string{"", dir} {
+			if err := g.round(which, filled); err != nil {
+				return err
+			}
+		}
+	}
+	g.report(r)
+	return nil
+}
+
+// round does each work once with a copy of the store filled, or with an empty one.
+func (g *growth) round(which int, filled string) error {
+	work, err := os.MkdirTemp(g.work, "growth-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(work)
+	store, out := filepath.Join(work, "store"), filepath.Join(work, "out.raw")
+	if err := copyStore(filled, store); err != nil {
+		return fmt.Errorf("make the store: %w", err)
+	}
+	calls := map[string][]string{
+		"capture": {"capture", "--vm", "real", "--keep-free", "--keep-swap", "vda=" + g.disk},
+		"restore": {"restore", "real", out},
+		"scrub":   {"scrub", "--vm", "real"},
+	}
+	for _, name := range growthWork {
+		one, err := g.run(store, calls[name])
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		both := g.ran[name]
+		both[which] = append(both[which], one)
+		g.ran[name] = both
+	}
+	return nil
+}
+
+// copyStore makes a store: an empty one, or one like filled. Both start with what
+// they are in the page cache, and with nothing of it left to be written.
+func copyStore(filled, store string) error {
+	if filled == "" {
+		_, err := chunkstore.Create(store, chunkstore.CreateOptions{NoParity: true})
+		return errors.Join(err, exec.Command("sync").Run())
+	}
+	return errors.Join(exec.Command("cp", "-a", filled, store).Run(), exec.Command("sync").Run())
+}
+
+func (g *growth) run(store string, args []string) (ran, error) {
+	cmd := exec.Command(g.program, append([]string{"--store", store, "--quiet"}, args...)...)
+	var errs bytes.Buffer
+	cmd.Stderr = &errs
+	began := time.Now()
+	if err := cmd.Run(); err != nil {
+		return ran{}, fmt.Errorf("%w: %.300s", err, errs.String())
+	}
+	took := time.Since(began).Seconds()
+	usage := cmd.ProcessState.SysUsage().(*syscall.Rusage)
+	return ran{took, float64(usage.Maxrss) / 1024}, nil
+}
+
+func (g *growth) report(r *report) {
+	for _, name := range growthWork {
+		var rate, most [2]float64
+		var ratios []float64
+		both := g.ran[name]
+		for i := range both[0] {
+			ratios = append(ratios, both[0][i].seconds/both[1][i].seconds)
+		}
+		for which, all := range both {
+			var seconds []float64
+			for _, one := range all {
+				seconds = append(seconds, one.seconds)
+				most[which] = max(most[which], one.mib)
+			}
+			rate[which] = float64(g.bytes) / median(seconds) / (1 << 20)
+		}
+		r.atLeast(name+" in the filled store, to an empty one", median(ratios), "×", growthGoal).Note =
+			fmt.Sprintf("%.0f and %.0f MiB/s; ratios %.2f; memory %.0f and %.0f MiB", rate[1], rate[0], ratios, most[1], most[0])
+	}
+}
