@@ -387,6 +387,11 @@ func (p *pruner) finish() error {
 	if err := p.clearKeys(string([]byte{keyCondemned, keyWalked, keySeen})); err != nil {
 		return err
 	}
+	// Now all of it is durable: a root that was dropped counts again when its pack
+	// comes back from a backup, also after a crash.
+	if err := p.setPruneState(p.state, pebble.Sync); err != nil {
+		return err
+	}
 	p.pruning.active.Store(false)
 	return nil
 }

@@ -98,6 +98,7 @@ func (p *pruner) move(ctx context.Context, g group) error {
 	if err := m.publish(); err != nil {
 		return err
 	}
+	var left []uint64
 	for _, src := range m.sources {
 		if src.stays {
 			p.report.PutOff++
@@ -107,13 +108,11 @@ func (p *pruner) move(ctx context.Context, g group) error {
 		p.report.PackBytes += int64(src.size)
 		p.files.drop(src.number)
 		if err := p.media.Trash(packName(src.number)); err != nil {
-			return err
+			return errors.Join(err, p.setMoved(left, time.Now(), p.opts.Grace))
 		}
-		if err := p.setTrashed(src.number, trashed{time.Now(), true, p.opts.Grace}); err != nil {
-			return err
-		}
+		left = append(left, src.number)
 	}
-	return nil
+	return p.setMoved(left, time.Now(), p.opts.Grace)
 }
 
 // dryRun says what a prune would do. It changes nothing.

@@ -75,6 +75,26 @@ func (s *Store) setTrashed(n uint64, t trashed) error {
 	return nil
 }
 
+// setMoved remembers durably that the files of packs have left for the trash: one
+// that is among the packs after a crash would else be taken for one that never left,
+// also when it came back from a backup.
+func (s *Store) setMoved(packs []uint64, since time.Time, grace time.Duration) error {
+	if len(packs) == 0 {
+		return nil
+	}
+	b := s.index.NewBatch()
+	defer b.Close()
+	for _, n := range packs {
+		if err := b.Set(trashKey(n), trashed{since, true, grace}.append(nil), nil); err != nil {
+			return fmt.Errorf("remember pack %016x in the trash: %w", n, err)
+		}
+	}
+	if err := b.Commit(pebble.Sync); err != nil {
+		return fmt.Errorf("remember %d packs in the trash: %w", len(packs), err)
+	}
+	return nil
+}
+
 // isTrashed reports whether pack n is in the trash or on its way there.
 func (s *Store) isTrashed(n uint64) (bool, error) {
 	_, closer, err := s.index.Get(trashKey(n))
@@ -116,8 +136,7 @@ func (s *Store) finishTrash() error {
 func (s *Store) moveToTrash(n uint64, t trashed) {
 	err := s.media.Trash(packName(n))
 	if err == nil {
-		t.moved = true
-		err = s.setTrashed(n, t)
+		err = s.setMoved([]uint64{n}, t.since, t.grace)
 	}
 	if err != nil {
 		s.log.Warn("a pack could not be moved to the trash; the next prune tries again", "pack", packName(n), "err", err)

@@ -44,6 +44,26 @@ func TestPacksFromABackupAreNoTrash(t *testing.T) {
 	}
 }
 
+// TestPacksFromABackupAfterACrash: that packs had reached the trash outlives a crash
+// of the machine, so that they are known when they come back.
+func TestPacksFromABackupAfterACrash(t *testing.T) {
+	mem := vfs.NewCrashableMem()
+	s := newStore(t, mem, 0)
+	w := newTestWorld()
+	w.mustWrite(t, s, "a", 1)
+	w.mustWrite(t, s, "b", 2)
+	mustPrune(t, s, PruneOptions{Doomed: doom("a"), Grace: time.Hour})
+	fsys := mem.CrashClone(vfs.CrashCloneCfg{})
+	if n := copyPacks(t, fsys, "/store/trash", inPacks); n == 0 {
+		t.Fatal("the trash is empty")
+	}
+	if err := fsys.RemoveAll("/store/trash"); err != nil {
+		t.Fatal(err)
+	}
+	s = openStore(t, fsys, 0)
+	checkVersions(t, s, w.committed, w.begun, "copied back")
+}
+
 // TestTrashIsEmptiedAfterItsGrace: a process that stays up deletes what was there
 // for as long as the prune said that put it there, and nothing beside a prune.
 func TestTrashIsEmptiedAfterItsGrace(t *testing.T) {
