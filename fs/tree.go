@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"os"
+	"runtime"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -50,7 +51,7 @@ type tree struct {
 }
 
 func newTree(store chunkstore.API, opts Options) (*tree, error) {
-	chunks, err := cache.New(store, cache.Options{Bytes: opts.Cache, Part: store.Info().FrameSize})
+	chunks, err := cache.New(store, cache.Options{Bytes: opts.Cache, Workers: loadsAtATime(runtime.NumCPU()), Part: store.Info().FrameSize})
 	if err != nil {
 		return nil, err
 	}
@@ -64,6 +65,12 @@ func newTree(store chunkstore.API, opts Options) (*tree, error) {
 	}
 	return t, nil
 }
+
+// loadsAtATime returns how many chunks are loaded at a time on so many cores. A
+// load waits for the disk with its place taken, so there are more places than
+// cores; what a load computes waits for a core by itself, as the codec inflates no
+// more at a time than there are cores.
+func loadsAtATime(cores int) int { return max(cores, min(2*cores, 16)) }
 
 // close ends what the tree runs. No request may be under way.
 func (t *tree) close() {

@@ -2,7 +2,8 @@
 // reader of a store at once.
 //
 // A chunk is asked for by its id. The first to ask puts it in the queue of a
-// pool of workers, as many as there are cores; who asks meanwhile waits for
+// pool of workers, by default as many as there are cores (a mount has more, as a
+// load that waits for the disk keeps its worker); who asks meanwhile waits for
 // the same load. Waiters obey their own contexts, the load obeys none of them:
 // it ends when it ends, and is left out only when nobody waits for it any more
 // before a worker took it. Errors are not cached: the next to ask tries again.
