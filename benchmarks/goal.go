@@ -11,6 +11,7 @@ type measure string
 const (
 	byRate   measure = "rate"       // bytes or operations a second
 	byWall   measure = "wall time"  // seconds
+	byMillis measure = "ms"         // of wall time
 	byCPU    measure = "CPU/GiB"    // seconds of CPU a GiB
 	byP50    measure = "p50"        // µs
 	byTail   measure = "p99/p50"    //
@@ -25,6 +26,8 @@ func (m measure) of(s Sample) float64 {
 		return s.rate()
 	case byWall:
 		return s.Wall.Seconds()
+	case byMillis:
+		return s.Wall.Seconds() * 1000
 	case byCPU:
 		return s.CPU.Seconds() / (float64(s.Bytes) / (1 << 30))
 	case byP50:
