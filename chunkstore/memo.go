@@ -14,6 +14,7 @@ const maxMemo = 32 << 20
 type Memo struct {
 	mu      sync.Mutex // guards what follows
 	changes uint64
+	under   int             // changes of several roots at once that are under way
 	kept    map[string]kept // by prefix
 	bytes   int64
 }
@@ -36,6 +37,7 @@ func (m *Memo) Do(prefix string, make func() (value any, bytes int64, err error)
 	}
 	m.mu.Lock()
 	k, ok := m.kept[prefix]
+	ok = ok && m.under == 0
 	changes := m.changes
 	m.mu.Unlock()
 	if ok {
@@ -52,7 +54,7 @@ func (m *Memo) Do(prefix string, make func() (value any, bytes int64, err error)
 func (m *Memo) keep(prefix string, k kept, changes uint64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if _, again := m.kept[prefix]; again || m.changes != changes || k.bytes > maxMemo {
+	if _, again := m.kept[prefix]; again || m.under > 0 || m.changes != changes || k.bytes > maxMemo {
 		return
 	}
 	if m.bytes += k.bytes; m.bytes > maxMemo {
@@ -78,6 +80,22 @@ func (m *Memo) changed(names ...string) {
 				break
 			}
 		}
+	}
+}
+
+// changing is changed for roots that go together, which is about to begin; until done
+// is called nothing is taken from the memo and nothing kept. A version's act goes
+// with its version: who has read that there is no act any more must not be given
+// versions from before that.
+func (m *Memo) changing(names ...string) (done func()) {
+	m.mu.Lock()
+	m.under++
+	m.mu.Unlock()
+	return func() {
+		m.changed(names...)
+		m.mu.Lock()
+		m.under--
+		m.mu.Unlock()
 	}
 }
 

@@ -56,6 +56,29 @@ func TestMemoKeepsUntilRootsChange(t *testing.T) {
 	want(0, 3)
 }
 
+// TestMemoBesideAChange: while roots go together nothing comes from the memo, of
+// whatever roots it was made, and what is made meanwhile is not kept.
+func TestMemoBesideAChange(t *testing.T) {
+	m, made := new(Memo), 0
+	get := func(prefix string, want int) {
+		t.Helper()
+		v, err := m.Do(prefix, func() (any, int64, error) { made++; return made, 8, nil })
+		if err != nil || v.(int) != want {
+			t.Errorf("%q: %v, %v, want %d", prefix, v, err, want)
+		}
+	}
+	get("a/", 1)
+	get("b/", 2)
+	done := m.changing("a/1")
+	get("a/", 3)
+	get("a/", 4)
+	get("b/", 5)
+	done()
+	get("a/", 6)
+	get("a/", 6)
+	get("b/", 2)
+}
+
 // TestMemoIsBoundAndHonest: errors and what is too large are not kept, nor what was
 // made while roots changed; all of it together has a bound.
 func TestMemoIsBoundAndHonest(t *testing.T) {

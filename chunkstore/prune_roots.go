@@ -126,10 +126,10 @@ func (p *pruner) drop(ctx context.Context) error {
 	if b.Empty() {
 		return nil
 	}
+	defer p.memo.changing(names...)()
 	if err := b.Commit(pebble.Sync); err != nil {
 		return fmt.Errorf("drop roots: %w", err)
 	}
-	p.memo.changed(names...)
 	return nil
 }
 
