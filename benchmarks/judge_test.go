@@ -163,6 +163,36 @@ func TestSaveAndReadBack(t *testing.T) {
 	}
 }
 
+// TestPartsOfARun: parts don't replace a whole run's results, and those of one commit
+// are put together.
+func TestPartsOfARun(t *testing.T) {
+	dir, whole := t.TempDir(), aReport()
+	var paths []string
+	for _, part := range []string{"", "first capture", "scrub;boot", "other"} {
+		r := aReport()
+		if r.Part = part; part == "other" {
+			r.Machine.Commit = "def"
+		}
+		if err := r.save(dir); err != nil {
+			t.Fatal(err)
+		}
+		paths = append(paths, filepath.Join(dir, "results", r.fileName()+".json"))
+	}
+	for i, name := range []string{"2026-11-22-abc.json", "2026-11-22-abc-first-capture.json", "2026-11-22-abc-scrub-boot.json", "2026-11-22-def-other.json"} {
+		if filepath.Base(paths[i]) != name {
+			t.Errorf("part %d is in %s, want %s", i, paths[i], name)
+		}
+	}
+	got, err := readReports(paths[1:3])
+	whole.Roads = append(whole.Roads, whole.Roads...)
+	if err != nil || !reflect.DeepEqual(got, whole) {
+		t.Errorf("both parts: %+v, %v, want %+v", got, err, whole)
+	}
+	if _, err := readReports(paths); err == nil {
+		t.Error("parts of two commits were put together")
+	}
+}
+
 func TestPrintNamesWhoIsAbsent(t *testing.T) {
 	var out strings.Builder
 	aReport().print(&out)

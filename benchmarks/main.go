@@ -61,6 +61,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 )
 
@@ -118,7 +119,7 @@ func parseOptions() (options, error) {
 	flag.BoolVar(&o.space, "space", false, "measure only what a fleet takes")
 	flag.BoolVar(&o.diary, "diary", true, "write the results file, the charts and the diary's row")
 	flag.StringVar(&o.out, "out", "benchmarks", "`DIR` of the results, the charts and the diary")
-	flag.StringVar(&o.draw, "draw", "", "only draw the charts of a results `FILE` anew")
+	flag.StringVar(&o.draw, "draw", "", "only draw the charts of a results `FILE` anew; of several parts of one commit, between commas, together")
 	flag.Parse()
 	o.withPeers = (o.withPeers || !o.quick) && !without
 	if o.rounds == 0 {
@@ -147,11 +148,11 @@ func run(ctx context.Context, o options) error {
 		return nil
 	}
 	if o.draw != "" {
-		r, err := readReport(o.draw)
+		r, err := readReports(strings.Split(o.draw, ","))
 		if err != nil {
 			return err
 		}
-		return r.draw(o.draw[:len(o.draw)-len(filepath.Ext(o.draw))], o.out)
+		return r.draw(filepath.Join(o.out, "results", r.fileName()), o.out)
 	}
 	if os.Geteuid() != 0 {
 		return fmt.Errorf("dropping the page cache and mounting need root")

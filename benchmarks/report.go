@@ -126,7 +126,7 @@ func (r *Report) save(dir string) error {
 	if err != nil {
 		return err
 	}
-	name := filepath.Join(dir, "results", r.Machine.Date+"-"+r.Machine.Commit)
+	name := filepath.Join(dir, "results", r.fileName())
 	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
 		return err
 	}
@@ -137,6 +137,39 @@ func (r *Report) save(dir string) error {
 		return fmt.Errorf("draw the charts: %w", err)
 	}
 	return r.appendRow(filepath.Join(dir, "DIARY.md"))
+}
+
+// fileName names a run. A run of a part of the roads has a name of its own, so that
+// it never replaces a whole one's results.
+func (r *Report) fileName() string {
+	name := r.Machine.Date + "-" + r.Machine.Commit
+	if r.Quick {
+		name += "-quick"
+	}
+	part := strings.FieldsFunc(strings.ToLower(r.Part), func(c rune) bool {
+		return (c < 'a' || c > 'z') && (c < '0' || c > '9')
+	})
+	return strings.Join(append([]string{name}, part...), "-")
+}
+
+// readReports reads what save wrote, and puts parts of one commit, measured on one
+// kind of machine, together.
+func readReports(paths []string) (*Report, error) {
+	var whole *Report
+	for _, path := range paths {
+		r, err := readReport(path)
+		switch {
+		case err != nil:
+			return nil, err
+		case whole == nil:
+			whole = r
+			continue
+		case r.Machine.Commit != whole.Machine.Commit || r.Machine.CPU != whole.Machine.CPU || r.Quick != whole.Quick:
+			return nil, fmt.Errorf("%s is of another commit, machine or kind than %s", path, paths[0])
+		}
+		whole.Roads, whole.Part = append(whole.Roads, r.Roads...), ""
+	}
+	return whole, nil
 }
 
 // readReport reads what save wrote.
