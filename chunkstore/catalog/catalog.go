@@ -167,13 +167,11 @@ func (m *marks) shown(ctx context.Context, r chunkstore.Roots, vm string, ids []
 			continue
 		}
 		body, err := r.Root(ctx, rootName(vm, id))
-		if errors.Is(err, chunkstore.ErrNotFound) {
-			continue
-		}
-		if err != nil {
+		gone := errors.Is(err, chunkstore.ErrNotFound) // a prune took it since ids was made
+		if err != nil && !gone {
 			return nil, fmt.Errorf("list versions of VM %q: %w", vm, err)
 		}
-		if m.hides(id, body) {
+		if gone || m.hides(id, body) {
 			if hidden == nil {
 				hidden = map[string]bool{}
 			}
