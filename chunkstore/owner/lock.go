@@ -1,6 +1,7 @@
 package owner
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -74,14 +75,26 @@ func stillNamed(d *storeDir, f *os.File) (bool, error) {
 	return err == nil && have.Dev == named.Dev && have.Ino == named.Ino, err
 }
 
+// noteUnit is what the note of a holder is filled up to a multiple of.
+const noteUnit = 512
+
 // write notes who holds the lock. A failure (a full disk) costs a message its
-// detail and nothing else.
+// detail and nothing else. The last holder's note is written over, not cut off
+// first: a file that gives its only block back and takes another waits for the
+// file system's bitmaps, 0.1 s where they must come from a busy disk.
 func (l *lock) write(who holder) {
 	b, err := json.Marshal(who)
-	if err != nil || l.f.Truncate(0) != nil {
+	if err != nil {
 		return
 	}
-	l.f.WriteAt(append(b, '\n'), 0)
+	fill := noteUnit - 1 - len(b)%noteUnit
+	b = append(append(b, bytes.Repeat([]byte{' '}, fill)...), '\n')
+	if _, err := l.f.WriteAt(b, 0); err != nil {
+		return
+	}
+	if st, err := l.f.Stat(); err == nil && st.Size() > int64(len(b)) {
+		l.f.Truncate(int64(len(b)))
+	}
 }
 
 // release gives the lock back, also where a child process between fork and
