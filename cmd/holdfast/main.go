@@ -24,10 +24,12 @@ func run(args []string) int {
 	defer sig.stop()
 	helper := isMountHelper(args[0])
 	err := guard(func() error {
-		if helper {
-			return runMountHelper(ctx, args[1:], os.Stdout, con, sig)
-		}
-		return runApp(ctx, args, os.Stdout, con, sig)
+		return profiled(func() error {
+			if helper {
+				return runMountHelper(ctx, args[1:], os.Stdout, con, sig)
+			}
+			return runApp(ctx, args, os.Stdout, con, sig)
+		})
 	})
 	con.endProgress()
 	if err == nil {
