@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 
 	"holdfast/fs/guest"
 	"holdfast/fs/guest/lvm"
@@ -114,13 +115,14 @@ func (f *finder) leaf(p place, nested bool) error {
 	if p.dev.Refused() != nil {
 		return nil
 	}
+	probe := sync.OnceValues(func() (Format, error) { return Probe(f.ctx, v) })
 	if nested {
-		done, err := f.collect(v)
+		done, err := f.collect(v, probe)
 		if done || err != nil {
 			return f.unreadable(v, err)
 		}
 	}
-	return f.unreadable(v, f.describe(v))
+	return f.unreadable(v, f.describe(v, probe))
 }
 
 // unreadable turns a volume's read error into its state; a context's error ends
@@ -144,7 +146,7 @@ func (v *Volume) addReason(why string) {
 }
 
 // collect keeps members of arrays and groups for later.
-func (f *finder) collect(v *Volume) (done bool, err error) {
+func (f *finder) collect(v *Volume, probe func() (Format, error)) (done bool, err error) {
 	s, err := md.Probe(f.ctx, v.Device)
 	if err == nil {
 		v.Type, v.UUID, v.Label, v.State = "md-member", s.UUID, s.Name, Member
@@ -155,7 +157,7 @@ func (f *finder) collect(v *Volume) (done bool, err error) {
 		return false, err
 	}
 	dev := v.Device
-	if got, err := Probe(f.ctx, v); err == nil && got.Type != "" {
+	if got, err := probe(); err == nil && got.Type != "" {
 		// What was a physical volume may be that by now: the group has no
 		// more than a share.
 		if dev, err = mapped.Marked(dev); err != nil {
@@ -175,8 +177,8 @@ func (f *finder) collect(v *Volume) (done bool, err error) {
 }
 
 // describe names what the volume holds.
-func (f *finder) describe(v *Volume) error {
-	got, err := Probe(f.ctx, v)
+func (f *finder) describe(v *Volume, probe func() (Format, error)) error {
+	got, err := probe()
 	if err != nil {
 		return err
 	}

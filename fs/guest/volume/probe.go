@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync"
 	"unicode/utf16"
 
 	"holdfast/fs/guest"
@@ -45,6 +46,7 @@ var signatures = []signature{
 // when nothing was recognised.
 func Probe(ctx context.Context, v guest.Volume) (Format, error) {
 	p := &peek{ctx: ctx, v: v}
+	defer p.done()
 	found := Format{Used: -1}
 	for _, s := range signatures {
 		f, ok := s(p)
@@ -70,12 +72,36 @@ type peek struct {
 	v    guest.Volume
 	err  error
 	head []byte // the first bytes, where most signatures lie
+	lent []*[]byte
 }
 
-const headSize = 72 << 10
+const (
+	headSize = 72 << 10
+	bigSize  = 128 << 10 // the most that a signature reads at once
+)
+
+// bigs are buffers for what is large. Most volumes are looked at once each, many of
+// them one after the other: without these their buffers are most of what that costs.
+var bigs = sync.Pool{New: func() any { b := make([]byte, bigSize); return &b }}
+
+// done gives the buffers back. Nothing that at returned may be used any more.
+func (p *peek) done() {
+	for _, b := range p.lent {
+		bigs.Put(b)
+	}
+}
+
+func (p *peek) buffer(n int64) []byte {
+	if n < bigSize/8 || n > bigSize {
+		return make([]byte, n)
+	}
+	b := bigs.Get().(*[]byte)
+	p.lent = append(p.lent, b)
+	return (*b)[:n:n]
+}
 
 // at gives n bytes at off, nil when they are not there. They are not to be
-// changed.
+// changed, nor used when the probe is over.
 func (p *peek) at(off, n int64) []byte {
 	if off < 0 || n < 0 || off > p.v.Size()-n || p.ctx.Err() != nil {
 		return nil
@@ -96,7 +122,7 @@ func (p *peek) at(off, n int64) []byte {
 }
 
 func (p *peek) read(off, n int64) []byte {
-	b := make([]byte, n)
+	b := p.buffer(n)
 	got, err := p.v.ReadAt(b, off)
 	if got == len(b) {
 		return b
