@@ -17,15 +17,16 @@ import (
 
 // versionNode is MNT/<vm>/<id>: version.json and the images. What is in it
 // follows from the manifest alone and never changes. The manifest is fetched
-// again when somebody looks inside: ls -l of a VM makes a node of each of its
+// again when somebody looks inside later: ls -l of a VM makes a node of each of its
 // versions, and the kernel keeps those for long.
 type versionNode struct {
 	node
 	vm, id string
 	at     time.Time
 
-	mu   sync.Mutex // guards list
+	mu   sync.Mutex // guards what follows
 	list []versionEntry
+	v    *catalog.Version // while the tree remembers it from the look-up
 }
 
 // versionEntry is one name in a directory whose names follow from a version.
@@ -44,7 +45,46 @@ var (
 )
 
 func newVersionNode(t *tree, v *catalog.Version) *versionNode {
-	return &versionNode{node: node{t: t}, vm: v.VM, id: v.ID, at: v.Time}
+	n := &versionNode{node: node{t: t}, vm: v.VM, id: v.ID, at: v.Time, v: v}
+	t.recent.add(n)
+	return n
+}
+
+// manifest returns what the node was made of.
+func (n *versionNode) manifest(ctx context.Context) (v *catalog.Version, err error) {
+	n.mu.Lock()
+	v = n.v
+	n.mu.Unlock()
+	if v != nil {
+		return v, nil
+	}
+	return catalog.Get(ctx, n.t.store, n.vm, n.id)
+}
+
+// forget drops the manifest.
+func (n *versionNode) forget() {
+	n.mu.Lock()
+	n.v = nil
+	n.mu.Unlock()
+}
+
+// recent are the versions that were looked up last: ls -lR looks at all of a VM's,
+// and then into each of them. Their manifests are in memory, about 1.5 KiB each.
+type recent struct {
+	mu   sync.Mutex // guards what follows
+	ring [1024]*versionNode
+	next int
+}
+
+func (r *recent) add(n *versionNode) {
+	r.mu.Lock()
+	old := r.ring[r.next]
+	r.ring[r.next] = n
+	r.next = (r.next + 1) % len(r.ring)
+	r.mu.Unlock()
+	if old != nil {
+		old.forget()
+	}
 }
 
 // entries returns the version's names.
@@ -56,7 +96,7 @@ func (n *versionNode) entries(ctx context.Context) (list []versionEntry, err err
 		return list, nil
 	}
 	err = patiently(ctx, func(ctx context.Context) error {
-		v, err := catalog.Get(ctx, n.t.store, n.vm, n.id)
+		v, err := n.manifest(ctx)
 		if err == nil {
 			list = n.entriesOf(v)
 		}
@@ -67,7 +107,7 @@ func (n *versionNode) entries(ctx context.Context) (list []versionEntry, err err
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.list = list
+	n.list, n.v = list, nil
 	return list, nil
 }
 

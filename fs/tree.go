@@ -46,6 +46,7 @@ type tree struct {
 	closing  atomic.Bool // no new opens
 	count    counters
 	space    space
+	recent   recent
 	files    *files.Opener
 	owner    *Owner // nil: guests' files keep their owners
 }
