@@ -9,7 +9,7 @@ FUZZTIME ?= 5m
 # Tests mount disks, and so does the demo.
 AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo 'sudo -H env PATH="$$PATH" GOFLAGS="$$GOFLAGS"')
 
-.PHONY: build test check deps demo bench bench-space bench-quick bench-scale fuzz clean
+.PHONY: build test check deps demo bench bench-space bench-quick bench-soak bench-scale fuzz clean
 
 build:
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/holdfast ./cmd/holdfast
@@ -39,6 +39,9 @@ bench-space: build
 
 bench-quick: deps build
 	$(AS_ROOT) go run ./benchmarks -quick
+
+bench-soak: build
+	$(AS_ROOT) go run ./benchmarks -soak 1h
 
 # Catalog and index of a large store, without its data; 130 bytes of disk a chunk.
 CHUNKS ?= 10000000

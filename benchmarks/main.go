@@ -4,6 +4,7 @@
 //	make bench         five rounds, with every peer that can be had
 //	make bench-quick   fewer rounds on small disks, without peers
 //	make bench-space   only what a fleet of disks takes, beside restic and borg
+//	make bench-soak    an hour of mixed load on one mount: does it grow?
 //
 // # How it measures
 //
@@ -63,6 +64,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 )
 
 type options struct {
@@ -76,6 +78,8 @@ type options struct {
 	list      bool
 	half      int64 // bytes of the half-compressible disk
 	space     bool
+	soak      time.Duration // of mixed load, and nothing else
+	soakShare float64       // of a core that it may take
 	diary     bool
 	out       string // directory of the results and the diary
 	draw      string // results file to draw anew, and nothing else
@@ -117,6 +121,8 @@ func parseOptions() (options, error) {
 	flag.BoolVar(&o.list, "list", false, "only list the roads")
 	flag.StringVar(&half, "half", "", "`SIZE` of the half-compressible disk (default 8GiB, quick 256MiB)")
 	flag.BoolVar(&o.space, "space", false, "measure only what a fleet takes")
+	flag.DurationVar(&o.soak, "soak", 0, "only load a mount for `LONG` and see whether it grows")
+	flag.Float64Var(&o.soakShare, "soak-cpu", 1, "with -soak: the `SHARE` of one core that load and daemon may take")
 	flag.BoolVar(&o.diary, "diary", true, "write the results file, the charts and the diary's row")
 	flag.StringVar(&o.out, "out", "benchmarks", "`DIR` of the results, the charts and the diary")
 	flag.StringVar(&o.draw, "draw", "", "only draw the charts of a results `FILE` anew; of several parts of one commit, between commas, together")
@@ -171,6 +177,9 @@ func run(ctx context.Context, o options) error {
 		return err
 	}
 	defer b.close()
+	if o.soak > 0 {
+		return runSoak(ctx, b, o)
+	}
 	report := Report{Machine: m, Rounds: o.rounds, Quick: o.quick, Part: o.only, Missing: b.missing}
 	var failed error // roads that are not in the report
 	if !o.space {
