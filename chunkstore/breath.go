@@ -6,42 +6,48 @@ import (
 )
 
 const (
-	breathWork  = 20 * time.Millisecond  // of work between two looks
+	breathWork  = 20 * time.Millisecond  // of work between two looks at who else is there
 	breathShare = 5                      // beside others one part in so many is worked
-	breathMost  = 500 * time.Millisecond // of rest at a time
+	breathLook  = 10 * time.Millisecond  // of rest between two looks
+	breathMost  = 10 * time.Second       // of rest at a time
+	breathAfter = 100 * time.Millisecond // for which a read counts as use: there are gaps between two
 )
 
-// breath paces background work: it runs freely while nobody uses the store and
-// takes a fifth of the time while somebody does.
-type breath struct {
-	last time.Time
-	own  int64 // operations that the prune itself makes: it reads maps
-	seen int64 // operations of others at the last look
-}
-
-// breathe is called between small steps of work.
+// breathe is called between small steps of a prune. It paces it: it runs freely
+// while nobody uses the store and takes a fifth of the time while somebody does. A
+// step that took long, as to make a pack durable, is paid for in full, unless the
+// others have gone before that.
 func (p *pruner) breathe(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	b := &p.breath
 	now := time.Now()
-	worked := now.Sub(b.last)
-	if worked < breathWork && !b.last.IsZero() {
-		return nil
+	if p.worked.IsZero() {
+		p.worked = now
 	}
-	ops := p.pruning.ops.Load() - b.own
-	busy := ops > b.seen && !b.last.IsZero()
-	if b.last, b.seen = now, ops; !busy {
-		return nil
+	if worked := now.Sub(p.worked); worked >= breathWork {
+		p.rest(ctx, min((breathShare-1)*worked, breathMost))
+		p.worked = time.Now()
 	}
-	t := time.NewTimer(min((breathShare-1)*worked, breathMost))
+	return ctx.Err()
+}
+
+// rest waits for so long, or until nobody uses the store.
+func (p *pruner) rest(ctx context.Context, most time.Duration) {
+	end := time.Now().Add(most)
+	t := time.NewTicker(breathLook)
 	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-ctx.Done():
-		return ctx.Err()
+	for p.inUse() && time.Now().Before(end) {
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			return
+		}
 	}
-	b.last = time.Now()
-	return nil
+}
+
+// inUse reports whether somebody works with the store, or did a moment ago.
+func (s *Store) inUse() bool {
+	now, last := s.Working()
+	return now || !last.IsZero() && time.Since(last) < breathAfter
 }

@@ -175,17 +175,13 @@ func (p *pruner) eachDead(ctx context.Context, fn func(b *pebble.Batch, id ID, a
 	defer live.close()
 	b := p.index.NewBatch()
 	defer func() { b.Close() }()
-	err = p.eachKey(ctx, keyChunk, func(k, v []byte) error {
-		at, err := parsePlace(v)
-		if err != nil || len(k) != len(ID{}) {
-			return fmt.Errorf("list chunks in the index: bad entry %x: %w", k, errors.Join(err, errBadKey))
-		}
+	err = p.eachChunk(ctx, func(id ID, at place) error {
 		p.step(1)
-		if used, err := live.has(prefixOf(ID(k))); err != nil || used {
+		if used, err := live.has(prefixOf(id)); err != nil || used {
 			return err
 		}
-		if err := fn(b, ID(k), at); err != nil {
-			return fmt.Errorf("condemn chunk %x: %w", k[:8], err)
+		if err := fn(b, id, at); err != nil {
+			return fmt.Errorf("condemn chunk %v: %w", id, err)
 		}
 		if b.Count() < condemnBatch {
 			return nil
@@ -195,7 +191,7 @@ func (p *pruner) eachDead(ctx context.Context, fn func(b *pebble.Batch, id ID, a
 		}
 		b.Close()
 		b = p.index.NewBatch()
-		return p.breathe(ctx)
+		return nil
 	})
 	if err == nil {
 		err = live.toEnd() // or marks may have been missing
@@ -207,6 +203,23 @@ func (p *pruner) eachDead(ctx context.Context, fn func(b *pebble.Batch, id ID, a
 		return fmt.Errorf("condemn chunks: %w", err)
 	}
 	return nil
+}
+
+// eachChunk calls fn for every chunk in the index, in the order of ids.
+func (p *pruner) eachChunk(ctx context.Context, fn func(id ID, at place) error) error {
+	n := 0
+	return p.eachKey(ctx, keyChunk, func(k, v []byte) error {
+		at, err := parsePlace(v)
+		if err != nil || len(k) != len(ID{}) {
+			return fmt.Errorf("list chunks in the index: bad entry %x: %w", k, errors.Join(err, errBadKey))
+		}
+		if n++; n%1024 == 0 {
+			if err := p.breathe(ctx); err != nil {
+				return err
+			}
+		}
+		return fn(ID(k), at)
+	})
 }
 
 var errBadKey = errors.New("index key that is not understood")

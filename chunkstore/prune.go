@@ -91,7 +91,6 @@ type pruning struct {
 	running sync.Mutex    // held by the one prune or check that runs
 	active  atomic.Bool   // chunks may be condemned
 	revived atomic.Int64  // since the store was opened
-	ops     atomic.Int64  // of sessions and readers: who is busy goes first
 	waitFor atomic.Uint64 // sessions below this number were open when the chunks were condemned
 }
 
@@ -157,8 +156,8 @@ type pruner struct {
 	state  pruneState
 	spill  *spill
 	report *PruneReport
-	breath breath
-	left   bool // packs that should go were left out
+	worked time.Time // since then it has not rested; zero: it has just begun
+	left   bool      // packs that should go were left out
 	began  time.Time
 }
 

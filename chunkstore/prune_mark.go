@@ -170,7 +170,6 @@ func (m *marker) visitMap(id ID) (bool, error) {
 	}
 	*near = id
 	m.report.Maps++
-	m.breath.own++
 	m.step(1)
 	return true, m.found(id)
 }

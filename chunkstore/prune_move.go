@@ -233,12 +233,15 @@ func (m *mover) release() {
 // publish makes the new packs durable and then, in one synced batch, leads their
 // chunks there, takes what is dead out of the index, and says of the old packs
 // that they are trash.
-func (m *mover) publish() error {
+func (m *mover) publish(ctx context.Context) error {
 	for _, p := range m.out {
 		if p == nil {
 			continue
 		}
-		err := p.Seal()
+		err := m.breathe(ctx)
+		if err == nil {
+			err = p.Seal()
+		}
 		if err == nil {
 			err = p.up.Commit()
 		}

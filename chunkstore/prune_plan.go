@@ -214,12 +214,8 @@ func (p *pruner) shares(ctx context.Context, dead func(id ID, at place) (bool, e
 	if err != nil {
 		return nil, err
 	}
-	err = p.eachKey(ctx, keyChunk, func(k, v []byte) error {
-		at, err := parsePlace(v)
-		if err != nil || len(k) != len(ID{}) {
-			return fmt.Errorf("list chunks in the index: bad entry %x: %w", k, errBadKey)
-		}
-		is, err := dead(ID(k), at)
+	err = p.eachChunk(ctx, func(id ID, at place) error {
+		is, err := dead(id, at)
 		if err != nil {
 			return err
 		}

@@ -95,7 +95,7 @@ func (p *pruner) move(ctx context.Context, g group) error {
 			return errors.Join(err, m.abandon())
 		}
 	}
-	if err := m.publish(); err != nil {
+	if err := m.publish(ctx); err != nil {
 		return err
 	}
 	var left []uint64

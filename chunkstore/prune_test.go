@@ -27,7 +27,7 @@ func walkTest(s *Store) WalkFunc {
 		if into, err := visit(id, pack.KindRegionMap); err != nil || !into {
 			return err
 		}
-		ids, err := s.Get(ctx, id, nil)
+		ids, err := s.Unnoticed().Get(ctx, id, nil)
 		if err != nil {
 			return err
 		}

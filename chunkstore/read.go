@@ -76,7 +76,6 @@ func (s *Store) readRecord(ctx context.Context, id ID, buf []byte) ([]byte, plac
 	if err := ctx.Err(); err != nil {
 		return nil, place{}, err
 	}
-	s.pruning.ops.Add(1)
 	if f, ok := s.hold(id); ok {
 		defer f.in.refs.RUnlock()
 		at := place{f.in.Header().Pack, f.entry.Offset, f.entry.PayloadLen}

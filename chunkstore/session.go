@@ -115,7 +115,6 @@ func (ses *session) check(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	ses.pruning.ops.Add(1)
 	ses.mu.Lock()
 	defer ses.mu.Unlock()
 	if !ses.sessions[ses] {

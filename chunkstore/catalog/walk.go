@@ -15,9 +15,10 @@ const walkMapBytes = 4 << 20
 
 // Walk returns what a prune and a check ask what a root leads to: a version, also
 // a forgotten one, leads to the maps of its disks and their chunks; all other
-// roots lead to nothing. A map is read only when visit wants what lies below it.
-func Walk(store chunkstore.Getter) chunkstore.WalkFunc {
-	maps := disk.NewMaps(store, walkMapBytes)
+// roots lead to nothing. A map is read only when visit wants what lies below it, and
+// unnoticed: whoever walks must not take himself for somebody else who works.
+func Walk(store *chunkstore.Store) chunkstore.WalkFunc {
+	maps := disk.NewMaps(store.Unnoticed(), walkMapBytes)
 	return func(ctx context.Context, name string, body []byte, visit chunkstore.Visit) error {
 		if !strings.HasPrefix(name, rootPrefix) {
 			return nil
