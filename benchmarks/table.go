@@ -21,7 +21,7 @@ type entry struct {
 
 // roads is the table of all roads, in the order in which they run.
 func roads() []entry {
-	return slices.Concat(boundRoads, captureRoads, readRoads, randomRoads, manyRoads, bootRoads, restoreRoads, scrubRoads, besideRoads, guestRoads, nameRoads)
+	return slices.Concat(boundRoads, captureRoads, readRoads, randomRoads, manyRoads, bootRoads, restoreRoads, scrubRoads, besideRoads, pruneRoads, guestRoads, nameRoads)
 }
 
 // selected are the roads that the options ask for.
