@@ -2,11 +2,17 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -21,13 +27,16 @@ const (
 // growthWork is what one round does with a store, a command of the program each.
 var growthWork = []string{"capture", "restore", "scrub"}
 
-// ran is one command: how long it took and the most memory it had.
-type ran struct{ seconds, mib float64 }
+// ran is one command: how long it took, of all cores' time how much, and the most
+// memory it had.
+type ran struct{ seconds, cpu, mib float64 }
 
 // growth compares what the program does with the same disk in an empty store and
 // in one whose index holds many chunks already, turn by turn. Each round captures
 // into copies that were never written to, restores to a new file, and scrubs the
-// packs of that VM; those of the made-up chunks are empty files.
+// packs of that VM; those of the made-up chunks are empty files. The filled store
+// knows what is surely new, as one does that disks have been captured into, and what
+// it is is in the page cache.
 type growth struct {
 	program, work, disk string
 	bytes               int64 // of the disk that are allocated
@@ -44,6 +53,9 @@ func measureGrowth(program, dir, disk string, r *report) error {
 		return err
 	}
 	g := &growth{program: program, work: filepath.Dir(dir), disk: disk, ran: map[string][2][]ran{}}
+	if err := season(dir); err != nil {
+		return err
+	}
 	g.bytes = st.Sys().(*syscall.Stat_t).Blocks * 512
 	for range growthRounds {
 		for which, filled := range []string{"", dir} {
@@ -84,14 +96,61 @@ func (g *growth) round(which int, filled string) error {
 	return nil
 }
 
-// copyStore makes a store: an empty one, or one like filled. Both start with what
-// they are in the page cache, and with nothing of it left to be written.
+// copyStore makes a store: an empty one, or one like filled. What is never written to
+// again, tables and packs, is the same file in both; its pages are in memory.
 func copyStore(filled, store string) error {
 	if filled == "" {
 		_, err := chunkstore.Create(store, chunkstore.CreateOptions{NoParity: true})
 		return errors.Join(err, exec.Command("sync").Run())
 	}
-	return errors.Join(exec.Command("cp", "-a", filled, store).Run(), exec.Command("sync").Run())
+	err := filepath.WalkDir(filled, func(path string, d fs.DirEntry, err error) error {
+		to := filepath.Join(store, strings.TrimPrefix(path, filled))
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir():
+			return os.Mkdir(to, 0o755)
+		case slices.Contains([]string{".sst", ".pack"}, filepath.Ext(path)):
+			return errors.Join(readThrough(path), os.Link(path, to))
+		case d.Type().IsRegular():
+			return exec.Command("cp", "-a", "--sparse=always", path, to).Run()
+		}
+		return nil
+	})
+	return errors.Join(err, exec.Command("sync").Run())
+}
+
+func readThrough(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	_, err = io.Copy(io.Discard, f)
+	return err
+}
+
+// season makes the filled store know what is surely new.
+func season(dir string) error {
+	ctx := context.Background()
+	s, err := chunkstore.Open(dir, chunkstore.Options{})
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	ses, err := s.Begin(ctx, "scale")
+	if err != nil {
+		return err
+	}
+	defer ses.Close()
+	l := &lookups{ctx: ctx, ses: ses, n: lookupBatch}
+	absent := chunkIDs{rand.NewChaCha8([32]byte{5})}
+	for began := time.Now(); time.Since(began) < settleTime; {
+		if us, err := l.has(l.draw(absent), false); err != nil || us < 1 {
+			return err
+		}
+	}
+	return errors.New("what is surely new is still looked up")
 }
 
 func (g *growth) run(store string, args []string) (ran, error) {
@@ -104,26 +163,28 @@ func (g *growth) run(store string, args []string) (ran, error) {
 	}
 	took := time.Since(began).Seconds()
 	usage := cmd.ProcessState.SysUsage().(*syscall.Rusage)
-	return ran{took, float64(usage.Maxrss) / 1024}, nil
+	cpu := cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
+	return ran{took, cpu.Seconds(), float64(usage.Maxrss) / 1024}, nil
 }
 
 func (g *growth) report(r *report) {
 	for _, name := range growthWork {
-		var rate, most [2]float64
+		var rate, cpu, most [2]float64
 		var ratios []float64
 		both := g.ran[name]
 		for i := range both[0] {
 			ratios = append(ratios, both[0][i].seconds/both[1][i].seconds)
 		}
 		for which, all := range both {
-			var seconds []float64
+			var seconds, busy []float64
 			for _, one := range all {
-				seconds = append(seconds, one.seconds)
+				seconds, busy = append(seconds, one.seconds), append(busy, one.cpu)
 				most[which] = max(most[which], one.mib)
 			}
+			cpu[which] = median(busy)
 			rate[which] = float64(g.bytes) / median(seconds) / (1 << 20)
 		}
 		r.atLeast(name+" in the filled store, to an empty one", median(ratios), "×", growthGoal).Note =
-			fmt.Sprintf("%.0f and %.0f MiB/s; ratios %.2f; memory %.0f and %.0f MiB", rate[1], rate[0], ratios, most[1], most[0])
+			fmt.Sprintf("%.0f and %.0f MiB/s; ratios %.2f; CPU %.1f and %.1f s; memory %.0f and %.0f MiB", rate[1], rate[0], ratios, cpu[1], cpu[0], most[1], most[0])
 	}
 }
