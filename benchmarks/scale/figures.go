@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -82,17 +83,26 @@ func (r *report) print(w io.Writer) {
 	tw.Flush()
 }
 
-// save writes the results file.
+// save writes the results file. What a part of the same run has left there, and was
+// not measured again, stays.
 func (r *report) save(dir string) error {
-	b, err := json.MarshalIndent(r, "", "  ")
-	if err != nil {
-		return err
-	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	name := fmt.Sprintf("scale-%s-%s-%dm.json", r.Date, r.Commit, r.Chunks/1_000_000)
-	return os.WriteFile(filepath.Join(dir, name), append(b, '\n'), 0o644)
+	name := filepath.Join(dir, fmt.Sprintf("scale-%s-%s-%dm.json", r.Date, r.Commit, r.Chunks/1_000_000))
+	all := *r
+	var before report
+	if b, err := os.ReadFile(name); err == nil && json.Unmarshal(b, &before) == nil {
+		all.Figures = slices.DeleteFunc(before.Figures, func(f figure) bool {
+			return slices.ContainsFunc(r.Figures, func(g figure) bool { return g.Name == f.Name })
+		})
+		all.Figures = append(all.Figures, r.Figures...)
+	}
+	b, err := json.MarshalIndent(all, "", "  ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(name, append(b, '\n'), 0o644)
 }
 
 func firstLine(b []byte, err error) string {

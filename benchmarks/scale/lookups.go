@@ -87,9 +87,9 @@ func (l *lookups) measure(r *report) error {
 		}
 	}
 	r.add("look-up of a chunk that is there", median(hit), "µs", 0).Note = fmt.Sprintf("a plain Pebble get: %.2f µs", median(plainHit))
-	r.add("… to a plain get", median(hit)/median(plainHit), "×", 2)
+	r.add("look-up of one that is there, to a plain get", median(hit)/median(plainHit), "×", 2)
 	r.add("look-up of a new chunk", median(miss), "µs", 0).Note = fmt.Sprintf("a plain Pebble get: %.2f µs", median(plainMiss))
-	r.add("… to a plain get", median(miss)/median(plainMiss), "×", 2)
+	r.add("look-up of a new one, to a plain get", median(miss)/median(plainMiss), "×", 2)
 	return nil
 }
 

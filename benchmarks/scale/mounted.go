@@ -155,7 +155,7 @@ func measureDirectory(program, store string, n int, r *report) error {
 		}
 	}
 	r.add(fmt.Sprintf("readdir of %d entries", n), median(here), "ms", 0).Note = fmt.Sprintf("a local directory: %.2f ms", median(there))
-	r.add("… to a local directory", median(here)/median(there), "×", 4)
+	r.add("readdir, to a local directory", median(here)/median(there), "×", 4)
 	if err := compareStat(ours, local, names[1].Name(), r); err != nil {
 		return err
 	}
@@ -202,7 +202,7 @@ func compareStat(ours, local, name string, r *report) error {
 		}
 	}
 	r.add("stat of a known name", median(here), "µs", 0).Note = fmt.Sprintf("a local one: %.2f µs", median(there))
-	r.add("… to a local one", median(here)/median(there), "×", 1.25)
+	r.add("stat, to a local one", median(here)/median(there), "×", 1.25)
 	return nil
 }
 
