@@ -197,13 +197,18 @@ func (b *bench) resticHistory(raw string) history {
 
 func (b *bench) borgHistory(raw string) history {
 	repo := b.path("history.borg")
+	// Its cache is copied with it: borg refuses a repository that is older.
+	env := append(b.borgEnv(filepath.Join(repo, "repo")), "BORG_BASE_DIR="+filepath.Join(repo, "home"))
 	run := func(ctx context.Context, args ...string) (Sample, error) {
-		return command(ctx, 0, b.borgEnv(repo), "borg", args...)
+		return command(ctx, 0, env, "borg", args...)
 	}
 	n := 0
 	return history{
 		name: borgPrune, repo: repo,
-		start: func(ctx context.Context) error { _, err := run(ctx, "init", "-e", "none"); return err },
+		start: func(ctx context.Context) error {
+			_, err := run(ctx, "init", "-e", "none", "--make-parent-dirs")
+			return err
+		},
 		add: func(ctx context.Context) error {
 			n++
 			_, err := run(ctx, "create", "-C", "zstd,1", "--files-cache", "disabled", fmt.Sprintf("::v%02d", n), raw)
