@@ -76,10 +76,9 @@ type VerifyReport struct {
 	Packs    int        `json:"packs"` // that were proved now
 	Proved   int        `json:"proved_before"`
 	Hurt     HurtReport `json:"hurt"`
-	Problems []string   `json:"problems"` // maps that do not fit
-	Compared int64      `json:"compared_bytes,omitempty"`
-	LeftOut  int64      `json:"left_out_bytes,omitempty"` // of them, that the source has and the guest does not use
-	Differ   []Range    `json:"differ,omitempty"`         // against the source
+	Problems []string   `json:"problems"`                 // maps that do not fit
+	LeftOut  int64      `json:"left_out_bytes,omitempty"` // of what was compared, that the source has and the guest does not use
+	Comparison
 }
 
 // Words says it in one sentence.

@@ -2,7 +2,6 @@ package heal
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"runtime"
@@ -11,7 +10,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"holdfast/chunkstore"
-	"holdfast/chunkstore/cache"
 	"holdfast/chunkstore/catalog"
 	"holdfast/chunkstore/disk"
 	"holdfast/chunkstore/pack"
@@ -133,137 +131,4 @@ func provePacks(ctx context.Context, store *chunkstore.Store, v *catalog.Version
 		return nil
 	}
 	return store.NoteLost(ctx, gone, func(chunkstore.DamagedChunk) {})
-}
-
-// Source is what a version is compared with: a disk as it is now. Extent says
-// how long the run at off is and whether it holds data; a run without data
-// reads as zeros.
-type Source interface {
-	io.ReaderAt
-	Size() int64
-	Extent(off int64) (length int64, data bool, err error)
-}
-
-// LeavesOut is a Source that knows what a capture of it leaves out: where
-// LeftOut says so and the version reads as zeros, the two don't differ. It is
-// asked only where bytes differ, in sectors of 512 bytes.
-type LeavesOut interface {
-	LeftOut(off, length int64) bool
-}
-
-// Range is a run of a disk's bytes.
-type Range struct {
-	Disk   string `json:"disk"`
-	Offset int64  `json:"offset"`
-	Length int64  `json:"length"`
-}
-
-const (
-	compareStep = 1 << 20
-	compareUnit = 4096 // differing ranges are told in these
-	maxDiffer   = 1000
-)
-
-// Compare compares a disk of a version with a source, byte by byte, and returns
-// how many bytes were compared and where they differ, at most 1000 ranges in
-// units of 4096 bytes. Where both have a hole nothing is read. get may be any
-// store. It holds 2 MiB and a cache of 16 MiB.
-func Compare(ctx context.Context, get cache.Getter, d *catalog.Disk, src Source, progress *Progress) (n int64, differ []Range, err error) {
-	chunks, err := cache.New(get, cache.Options{Bytes: 16 << 20})
-	if err != nil {
-		return 0, nil, err
-	}
-	defer chunks.Close()
-	r, err := disk.Open(chunks, disk.NewMaps(get, 0), d.Map)
-	if err != nil {
-		return 0, nil, err
-	}
-	if progress == nil {
-		progress = new(Progress)
-	}
-	progress.Total.Add(r.Size())
-	a, b := make([]byte, compareStep), make([]byte, compareStep)
-	end := min(r.Size(), src.Size())
-	lacks := func(int64, int64) bool { return false }
-	if l, ok := src.(LeavesOut); ok {
-		lacks = l.LeftOut
-	}
-	if r.Size() != src.Size() {
-		differ = append(differ, Range{d.Name, end, max(r.Size(), src.Size()) - end})
-	}
-	for off := int64(0); off < end && len(differ) < maxDiffer; {
-		length, hole, err := bothHoles(ctx, r, src, off)
-		if err != nil {
-			return n, differ, err
-		}
-		step := min(length, end-off)
-		if !hole {
-			step = min(step, compareStep)
-			if err := r.ReadAtContext(ctx, a[:step], off); err != nil {
-				return n, differ, err
-			}
-			if got, err := src.ReadAt(b[:step], off); int64(got) < step {
-				return n, differ, fmt.Errorf("read source, %d bytes at %d: %w", step, off, errors.Join(err, io.ErrUnexpectedEOF))
-			}
-			differ = addDiffer(differ, d.Name, off, a[:step], b[:step], lacks)
-		}
-		off += step
-		n += step
-		progress.Done.Add(step)
-	}
-	return n, differ, nil
-}
-
-// bothHoles returns the length of the run at off, and whether neither side
-// stores anything there.
-func bothHoles(ctx context.Context, r *disk.Reader, src Source, off int64) (int64, bool, error) {
-	n, data, err := r.Extent(ctx, off)
-	if err != nil {
-		return 0, false, err
-	}
-	m, sdata, err := src.Extent(off)
-	if err != nil {
-		return 0, false, fmt.Errorf("extent of the source at %d: %w", off, err)
-	}
-	if data || sdata {
-		return compareStep, false, nil
-	}
-	return max(1, min(n, m)), true, nil
-}
-
-// addDiffer adds the units in which a version (a) differs from its source (b),
-// neighbours as one range.
-func addDiffer(differ []Range, name string, off int64, a, b []byte, lacks func(off, length int64) bool) []Range {
-	for from := 0; from < len(a); from += compareUnit {
-		to := min(from+compareUnit, len(a))
-		if equalUnit(a[from:to], b[from:to], off+int64(from), lacks) {
-			continue
-		}
-		at, n := off+int64(from), int64(to-from)
-		if last := len(differ) - 1; last >= 0 && differ[last].Offset+differ[last].Length == at {
-			differ[last].Length += n
-		} else {
-			differ = append(differ, Range{name, at, n})
-		}
-	}
-	return differ
-}
-
-// equalUnit compares a unit; sectors that were left out are equal to any.
-func equalUnit(a, b []byte, off int64, lacks func(off, length int64) bool) bool {
-	if string(a) == string(b) {
-		return true
-	}
-	const sector = 512
-	var zeros [sector]byte
-	for from := 0; from < len(a); from += sector {
-		to := min(from+sector, len(a))
-		if string(a[from:to]) == string(b[from:to]) {
-			continue
-		}
-		if string(a[from:to]) != string(zeros[:to-from]) || !lacks(off+int64(from), int64(to-from)) {
-			return false
-		}
-	}
-	return true
 }

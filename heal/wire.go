@@ -170,6 +170,20 @@ func (r *Range) UnmarshalJSON(b []byte) error {
 }
 
 // MarshalJSON implements json.Marshaler.
+func (r HurtRange) MarshalJSON() ([]byte, error) {
+	type plain HurtRange
+	return join(plain(r), rawNames{Disk: raw(r.Disk)})
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (r *HurtRange) UnmarshalJSON(b []byte) error {
+	type plain HurtRange
+	names, err := part(b, (*plain)(r))
+	set(&r.Disk, names.Disk)
+	return err
+}
+
+// MarshalJSON implements json.Marshaler.
 func (v ReplicatedVersion) MarshalJSON() ([]byte, error) {
 	type plain ReplicatedVersion
 	return join(plain(v), rawNames{VM: raw(v.VM)})

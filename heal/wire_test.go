@@ -23,7 +23,7 @@ func TestNamesOfAnyBytesTravel(t *testing.T) {
 				Manifests: []string{"x@v", n + "@v"},
 			},
 			&Report{VM: n, Packs: 3, Findings: []Finding{{Kind: FoundVersion, VM: n, Version: "v"}}, Left: HurtReport{Manifests: []string{n}}},
-			&VerifyReport{VM: n, State: "valid", Differ: []Range{{n, 1, 2}}},
+			&VerifyReport{VM: n, State: "valid", Comparison: Comparison{Compared: 9, Differ: []Range{{n, 1, 2}}, Lost: []HurtRange{{Disk: n, Offset: 3, Length: 4, Kind: "corrupt"}}}},
 			&ReplicatedVersion{VM: n, Version: "v", Chunks: 4},
 		} {
 			b, err := json.Marshal(v)

@@ -34,7 +34,8 @@ func verifyCommand() *cli.Command {
 Every map of the version is followed and every pack that it uses is proved, unless it
 was since the version was captured; with --deep each is decoded anew. With --against
 each byte of a disk is compared with an image file or a block device, too; what the
-version left out, and the guest on the source does not use, is no difference. Give all
+version left out, and the guest on the source does not use, is no difference. What of
+the version does not come back is named with what differs, and ends nothing. Give all
 disks of a VM whose volumes lie on several.`,
 		BashComplete: completeVMs,
 		CustomHelpTemplate: commandHelp(`
@@ -70,23 +71,37 @@ func runVerify(ctx context.Context, opts verifyOptions) error {
 		if err != nil {
 			return err
 		}
-		end := watchOwner(ctx, h, opts.Console, "verifying "+nameText(v.VM))
-		var r heal.VerifyReport
-		err = h.Call(ctx, pathVerify, versionRef{VM: []byte(v.VM), ID: v.ID, Opts: heal.Options{Deep: opts.Deep}}, &r)
-		end()
+		r, err := verifyVersion(ctx, h, opts.Console, v, heal.Options{Deep: opts.Deep})
 		if err != nil {
 			return err
 		}
-		if err := compareDisks(ctx, h, opts, v, &r); err != nil {
+		if err := compareDisks(ctx, h, opts, v, r); err != nil {
 			return err
+		}
+		if len(r.Lost) > 0 && r.State == "valid" {
+			// What was whole when it was proved is not any more. Its reading has made
+			// the damage known: the version's state follows.
+			again, err := verifyVersion(ctx, h, opts.Console, v, heal.Options{})
+			if err != nil {
+				return err
+			}
+			r.State, r.Hurt, r.Problems = again.State, again.Hurt, again.Problems
 		}
 		if opts.JSON {
 			err = printJSON(opts.Out, r)
 		} else {
-			err = printVerified(opts, &r)
+			err = printVerified(opts, r)
 		}
-		return errors.Join(err, verifyStatus(&r))
+		return errors.Join(err, verifyStatus(r))
 	})
+}
+
+// verifyVersion lets the store's owner prove a version.
+func verifyVersion(ctx context.Context, h *owner.Handle, con *console, v *catalog.Version, o heal.Options) (*heal.VerifyReport, error) {
+	end := watchOwner(ctx, h, con, "verifying "+nameText(v.VM))
+	defer end()
+	r := new(heal.VerifyReport)
+	return r, h.Call(ctx, pathVerify, versionRef{VM: []byte(v.VM), ID: v.ID, Opts: o}, r)
 }
 
 func verifyStatus(r *heal.VerifyReport) error {
@@ -95,6 +110,12 @@ func verifyStatus(r *heal.VerifyReport) error {
 		return withStatus(exitDamage, withHint(errors.New(r.Words()), "mend what can be mended: holdfast scrub --repair"))
 	case r.State != "valid":
 		return withHint(errors.New(r.Words()), "no damage is proved: look at the storage (dmesg, mount) and try again")
+	case len(r.Lost) > 0: // and it came back when it was proved again
+		err := withHint(fmt.Errorf("%s of the version did not come back", sizeText(r.LostBytes)), "compare again: they came back meanwhile")
+		if r.Damaged() {
+			return withStatus(exitDamage, err)
+		}
+		return err
 	case len(r.Differ) > 0:
 		return withHint(errors.New("version and source differ"), "the version is sound; the source has changed since, or is another disk")
 	}
@@ -166,10 +187,8 @@ func compareDisk(ctx context.Context, h *owner.Handle, opts verifyOptions, a aga
 	})
 	defer end()
 	src := &liveSource{Opened: a.src, disk: a.disk.Name, layout: found}
-	n, differ, err := heal.Compare(ctx, h, a.disk, src, p)
-	r.Compared += n
+	err := heal.Compare(ctx, h, a.disk, src, p, &r.Comparison)
 	r.LeftOut += src.left
-	r.Differ = append(r.Differ, differ...)
 	return err
 }
 
@@ -204,6 +223,20 @@ func (c *liveSource) LeftOut(off, length int64) bool {
 	return false
 }
 
+// printCompared names what of a version did not come back, and where it differs
+// from its source.
+func printCompared(opts verifyOptions, c *heal.Comparison) {
+	for _, l := range c.Lost[:min(len(c.Lost), maxPrinted)] {
+		fmt.Fprintf(opts.Out, "  %s: disk %s, %s at %d (%s)\n", l.Kind, nameText(l.Disk), sizeText(l.Length), l.Offset, l.What)
+	}
+	for _, d := range c.Differ[:min(len(c.Differ), maxPrinted)] {
+		fmt.Fprintf(opts.Out, "  differs: disk %s, %s at %d\n", nameText(d.Disk), sizeText(d.Length), d.Offset)
+	}
+	if more := max(len(c.Lost)-maxPrinted, 0) + max(len(c.Differ)-maxPrinted, 0); more > 0 {
+		fmt.Fprintf(opts.Out, "  and %s more; --json lists them\n", countText(int64(more+c.Unlisted), "range"))
+	}
+}
+
 func printVerified(opts verifyOptions, r *heal.VerifyReport) error {
 	mark := ""
 	if r.State == "valid" {
@@ -218,9 +251,7 @@ func printVerified(opts verifyOptions, r *heal.VerifyReport) error {
 			return err
 		}
 	}
-	for _, d := range r.Differ {
-		fmt.Fprintf(opts.Out, "  differs: disk %s, %s at %d\n", nameText(d.Disk), sizeText(d.Length), d.Offset)
-	}
+	printCompared(opts, &r.Comparison)
 	pairs := []pair{{"packs", fmt.Sprintf("%s proved now, %s before", thousands(int64(r.Packs)), thousands(int64(r.Proved)))}}
 	if len(opts.Against) > 0 {
 		compared := sizeText(r.Compared)
@@ -228,6 +259,12 @@ func printVerified(opts verifyOptions, r *heal.VerifyReport) error {
 			compared += fmt.Sprintf(", %s of it left out, which the guest does not use", sizeText(r.LeftOut))
 		}
 		pairs = append(pairs, pair{"compared", compared})
+		if r.DifferBytes > 0 {
+			pairs = append(pairs, pair{"different", sizeText(r.DifferBytes)})
+		}
+		if r.LostBytes > 0 {
+			pairs = append(pairs, pair{"not back", sizeText(r.LostBytes) + ", which could not be compared"})
+		}
 	}
 	return printPairs(opts.Out, "  ", pairs)
 }
