@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"runtime"
 )
 
 var scrubRoads = []entry{
@@ -69,8 +68,8 @@ func (b *bench) quickScrub(ctx context.Context) (*Road, error) {
 	}}, err
 }
 
-// deepScrub is held against decoding and hashing the same data in memory, beside
-// the peers' checks of it.
+// deepScrub is held against decoding and hashing the same frames in memory, beside
+// the peers' checks of the same disk.
 func (b *bench) deepScrub(ctx context.Context) (*Road, error) {
 	store, err := b.captured(ctx, b.web)
 	if err != nil {
@@ -80,18 +79,17 @@ func (b *bench) deepScrub(ctx context.Context) (*Road, error) {
 	if err != nil {
 		return nil, err
 	}
-	bound, err := b.decodesInMemory()
+	bounds, err := scrubBounds(store)
 	if err != nil {
 		return nil, err
 	}
-	r := &Road{unit: rateUnit, about: "web, its plain bytes", contestants: []contestant{
-		warmed(bound),
+	r := &Road{unit: rateUnit, about: "web, its plain bytes", contestants: append(bounds,
 		catting(store, plain),
-		{name: ourDeep, run: func(ctx context.Context, _ int) (Sample, error) {
+		contestant{name: ourDeep, run: func(ctx context.Context, _ int) (Sample, error) {
 			return b.holdfast(ctx, plain, store, "scrub", "--deep")
 		}},
-	}, goals: []Goal{
-		atLeast(ourDeep, bound.name, byRate, 0.8),
+	), goals: []Goal{
+		atLeast(ourDeep, boundFrames, byRate, 0.8),
 		atMost(ourDeep, "", byMemory, scrubMemory),
 	}}
 	for _, p := range b.peers(b.web) {
@@ -109,32 +107,6 @@ func (b *bench) deepScrub(ctx context.Context) (*Road, error) {
 		}
 	}
 	return r, nil
-}
-
-// decodesInMemory decodes and hashes the web disk's chunks in memory, on all cores.
-func (b *bench) decodesInMemory() (contestant, error) {
-	extents, err := dataExtents(b.web.path)
-	if err != nil {
-		return contestant{}, err
-	}
-	plain, err := b.mapped(b.web.path, extents)
-	if err != nil {
-		return contestant{}, err
-	}
-	enc, err := newEncoder()
-	if err != nil {
-		return contestant{}, err
-	}
-	dec, err := newDecoder()
-	if err != nil {
-		return contestant{}, err
-	}
-	stored := make([][]byte, len(plain))
-	for i, chunk := range plain {
-		stored[i] = enc.EncodeAll(chunk, nil)
-	}
-	cores := runtime.NumCPU()
-	return inMemory("zstd decode + BLAKE3 in memory, all cores", cores, stored, sizeOf(plain), decode(dec, hash)), nil
 }
 
 // without is a prepare that removes directories of the run.

@@ -51,6 +51,7 @@ type ProveOptions struct {
 // 2 MiB, twice as much where it reads ahead, the entries and one table of sums.
 func Prove(ctx context.Context, r io.ReaderAt, size int64, opts ProveOptions, fn func(e Entry, rec []byte, err error) error) (Proof, error) {
 	p := &prover{ctx: ctx, r: r, size: size, opts: opts, fn: fn}
+	defer p.release()
 	if err := p.run(); err != nil {
 		return Proof{}, err
 	}
@@ -66,7 +67,7 @@ type prover struct {
 	fn   func(Entry, []byte, error) error
 	t    trailer
 	gaps []gap
-	bufs [2][]byte // one is read into while the other is proved
+	bufs [2]*[proveWindow]byte // one is read into while the other is proved
 }
 
 // gap is a run of bytes that belongs to no record: unsynced bytes of a crash, a
