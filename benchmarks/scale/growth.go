@@ -53,9 +53,6 @@ func measureGrowth(program, dir, disk string, r *report) error {
 		return err
 	}
 	g := &growth{program: program, work: filepath.Dir(dir), disk: disk, ran: map[string][2][]ran{}}
-	if err := season(dir); err != nil {
-		return err
-	}
 	g.bytes = st.Sys().(*syscall.Stat_t).Blocks * 512
 	for range growthRounds {
 		for which, filled := range []string{"", dir} {

@@ -85,17 +85,28 @@ func run(o options) error {
 		if err := makeUnlessThere(o, part); err != nil {
 			return fmt.Errorf("make the store: %w", err)
 		}
-		figures, err := measureIn(o, part)
-		if err != nil {
-			return fmt.Errorf("%s: %w", part, err)
+		for _, step := range stepsOf(part) {
+			figures, err := measureIn(o, step)
+			if err != nil {
+				return fmt.Errorf("%s: %w", step, err)
+			}
+			r.Figures = append(r.Figures, figures...)
 		}
-		r.Figures = append(r.Figures, figures...)
 	}
 	r.print(os.Stdout)
 	if o.results == "" {
 		return nil
 	}
 	return r.save(o.results)
+}
+
+// stepsOf are the processes that measure a part. What seasons a store has a process of
+// its own, as the peak memory of a program is at least that of who starts it.
+func stepsOf(part string) []string {
+	if part == "growth" {
+		return []string{"season", part}
+	}
+	return []string{part}
 }
 
 // storeOf is the store that a part measures.
@@ -144,6 +155,8 @@ func measureChild(part string, o options) error {
 		err = measureLookups(context.Background(), dir, r)
 	case "mount":
 		err = measureMount(o.program, dir, r)
+	case "season":
+		err = season(dir)
 	case "growth":
 		err = measureGrowth(o.program, dir, o.disk, r)
 	case "directory":
