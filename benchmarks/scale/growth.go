@@ -82,6 +82,9 @@ func (g *growth) round(which int, filled string) error {
 		"scrub":   {"scrub", "--vm", "real"},
 	}
 	for _, name := range growthWork {
+		if _, err := g.run(store, []string{"list"}); err != nil { // and puts the index in order
+			return fmt.Errorf("list: %w", err)
+		}
 		one, err := g.run(store, calls[name])
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
