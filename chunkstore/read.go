@@ -37,24 +37,6 @@ func (s *Store) get(ctx context.Context, id ID, buf []byte) ([]byte, error) {
 	return plain, err
 }
 
-var _ PartGetter = (*Store)(nil)
-
-// GetPart implements PartGetter.
-func (s *Store) GetPart(ctx context.Context, id ID, buf []byte, p pack.Part) (plain []byte, whole bool, err error) {
-	s.activity.begin()
-	defer s.activity.end()
-	rb := recordBuffers.Get().(*[]byte)
-	defer recordBuffers.Put(rb)
-	rec, at, err := s.readRecord(ctx, id, *rb)
-	if err != nil {
-		return nil, false, err
-	}
-	if plain, whole, err = s.codec.DecodePart(buf, rec, id, p); err != nil {
-		return nil, false, damageAt(pack.Corrupt, id, at, err)
-	}
-	return plain, whole, nil
-}
-
 // ReadRecord returns a record of chunk id whose stored bytes fit their
 // checksum, for a reader that decodes and proves it itself. It uses buf's
 // capacity when that suffices; errors are Get's.

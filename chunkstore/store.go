@@ -68,6 +68,7 @@ type Store struct {
 	using   packUsers
 
 	newness newness
+	warmth  warmth
 	memo    Memo
 
 	proofsSynced atomic.Pointer[time.Time] // when a proof was last made durable; nil: not yet
@@ -206,6 +207,7 @@ func (s *Store) Close() error {
 	for c := range s.writers {
 		err = errors.Join(err, s.writers[c].drain())
 	}
+	s.closeWarmth()
 	s.closeNewness()
 	err = errors.Join(err, s.measureReserve(), s.files.close(), s.index.Close())
 	s.lastRoom()

@@ -3,6 +3,7 @@ package fs
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 	"syscall"
 
 	fusefs "github.com/hanwen/go-fuse/v2/fs"
@@ -23,6 +24,7 @@ type imageNode struct {
 	img     image.Image
 	data    *disk.Reader
 	touched touches
+	strewn  atomic.Int32 // reads that belong to no stream, up to manyStrewn
 }
 
 var (

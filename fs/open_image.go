@@ -44,6 +44,9 @@ func (o *openImage) read(ctx context.Context, dest []byte, off int64) (r *reply,
 	}
 	from, to, sequential := o.streams.note(off, int64(length))
 	n.prefetch(ctx, from, to)
+	if !sequential {
+		n.readsAllOver()
+	}
 	if !sequential && !o.direct {
 		n.pushAround(off, int64(length))
 	}

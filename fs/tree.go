@@ -40,6 +40,7 @@ type tree struct {
 	maps     *disk.Maps
 	log      *slog.Logger
 	push     *pusher // nil: nothing is pushed
+	ahead    ahead
 	identify func(parts ...string) fusefs.StableAttr
 	uid, gid uint32
 	mounted  time.Time
@@ -60,6 +61,7 @@ func newTree(store chunkstore.API, opts Options) (*tree, error) {
 		store: store, chunks: chunks, maps: disk.NewMaps(store, 0), log: opts.Log, identify: identify,
 		uid: uint32(os.Getuid()), gid: uint32(os.Getgid()), mounted: time.Now(), owner: opts.Owner,
 	}
+	t.ahead.ctx, t.ahead.stop = context.WithCancel(context.Background())
 	t.files = files.New(t.chunks, t.maps)
 	if !opts.NoPush {
 		t.push = newPusher(t)
@@ -75,6 +77,8 @@ func loadsAtATime(cores int) int { return max(cores, min(2*cores, 16)) }
 
 // close ends what the tree runs. No request may be under way.
 func (t *tree) close() {
+	t.ahead.stop()
+	t.ahead.running.Wait()
 	if t.push != nil {
 		t.push.close()
 	}

@@ -29,6 +29,7 @@ var errNotCached = errors.New("map not in memory")
 // and errors are not kept. It is safe for concurrent use.
 type Maps struct {
 	get    cache.Getter
+	room   int64         // bytes
 	slots  chan struct{} // loads at a time
 	bufs   sync.Pool     // of *[]byte with room for a chunk
 	shards [mapShards]mapShard
@@ -60,7 +61,7 @@ func NewMaps(get cache.Getter, bytes int64) *Maps {
 	if bytes <= 0 {
 		bytes = defaultMapBytes
 	}
-	m := &Maps{get: get, slots: make(chan struct{}, 2*runtime.NumCPU())}
+	m := &Maps{get: get, room: bytes, slots: make(chan struct{}, 2*runtime.NumCPU())}
 	m.bufs.New = func() any {
 		b := make([]byte, 0, pack.MaxChunk+pack.Slack)
 		return &b

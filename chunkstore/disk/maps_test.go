@@ -134,3 +134,40 @@ func TestPrefetchBringsChunks(t *testing.T) {
 	}
 	r.Prefetch(ctx, w.size-1, 1<<62)
 }
+
+// TestLoadMapsBringsWhatFits loads a disk's maps ahead: all of them where they take a
+// part of the room, and none where not.
+func TestLoadMapsBringsWhatFits(t *testing.T) {
+	w := newWorld(t, 32, 3*SpanSize)
+	for n := int64(0); n < regionCount(w.size); n += 5 {
+		w.set(n, RegionMap{{Len: 1, ID: pack.ID{1, byte(n), byte(n >> 8)}}})
+	}
+	w.build()
+	for _, c := range []struct {
+		room int64
+		want int
+	}{{1 << 20, len(w.order) + 3 + 1}, {16 << 10, 0}} {
+		mc := NewMaps(w.store, c.room)
+		r, err := Open(nil, mc, w.m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.LoadMaps(ctx)
+		if _, n := mc.memory(); n != c.want {
+			t.Errorf("%d maps in room for %d bytes, want %d", n, c.room, c.want)
+		}
+		if _, err := r.region(ctx, mc.peek, w.order[7]); (err == nil) != (c.want > 0) {
+			t.Errorf("room for %d bytes: %v", c.room, err)
+		}
+	}
+	over, cancel := context.WithCancel(ctx)
+	cancel()
+	mc := NewMaps(w.store, 0)
+	r, _ := Open(nil, mc, w.m)
+	if r.LoadMaps(over); len(w.order) < 10 {
+		t.Fatal("too few maps for this test")
+	}
+	if _, n := mc.memory(); n > 2 {
+		t.Errorf("%d maps loaded after the end", n)
+	}
+}

@@ -10,6 +10,10 @@ import (
 // maxPrefetch bounds the bytes of one Prefetch.
 const maxPrefetch = 16 << 20
 
+// bytesAnExtent is what an extent stores on the average, in a disk with many small
+// files.
+const bytesAnExtent = 16 << 10
+
 // Prefetch asks the cache for the chunks of n bytes from off, clipped to the
 // disk's end and to 16 MiB, and never waits: while their maps are not in
 // memory, one goroutine of the reader loads them (which outlives ctx) and asks
@@ -55,4 +59,20 @@ func (r *Reader) prefetchRegion(m *region, from, to int) {
 		wants = append(wants, cache.Want{ID: m.id(i), Len: m.len(i)})
 	}
 	r.chunks.Prefetch(wants...)
+}
+
+// mapShare is the part of the maps' memory that one disk's LoadMaps may take.
+const mapShare = 4
+
+// LoadMaps brings all maps of the disk into memory, if they take no more than a
+// quarter of what is there for maps, about; else it does nothing. It is for who is
+// about to read all over the disk. Errors show when the bytes are read.
+func (r *Reader) LoadMaps(ctx context.Context) {
+	if r.m.DataBytes/bytesAnExtent*extentLen+r.m.Blocks*mapOverhead > r.room/mapShare {
+		return
+	}
+	r.regions(ctx, 0, func(n int64, leaf *node, i int) error {
+		_, err := r.regionMap(ctx, r.find, n, leaf.ids[i], leaf.bitmaps[i])
+		return err
+	})
 }

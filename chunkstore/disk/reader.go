@@ -22,6 +22,7 @@ type Reader struct {
 	chunks *cache.Cache
 	find   lookup      // may wait
 	peek   lookup      // never waits
+	room   int64       // bytes that maps may take in memory
 	ahead  atomic.Bool // a goroutine of Prefetch loads maps
 }
 
@@ -31,7 +32,7 @@ func Open(chunks *cache.Cache, maps *Maps, m Map) (*Reader, error) {
 	if err := m.Validate(); err != nil {
 		return nil, fmt.Errorf("open disk: %w", err)
 	}
-	return &Reader{m: m, level: rootLevel(m.Size), chunks: chunks, find: maps.find, peek: maps.peek}, nil
+	return &Reader{m: m, level: rootLevel(m.Size), chunks: chunks, find: maps.find, peek: maps.peek, room: maps.room}, nil
 }
 
 // Map returns what the reader was opened with.

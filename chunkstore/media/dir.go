@@ -175,15 +175,19 @@ func (d *Dir) Open(name string) (File, error) {
 		f.Close()
 		return nil, fmt.Errorf("open pack: %w", err)
 	}
-	return &file{f, st.Size()}, nil
+	return &file{File: f, size: st.Size()}, nil
 }
 
 type file struct {
 	vfs.File
-	size int64
+	size   int64
+	direct direct
 }
 
 func (f *file) Size() int64 { return f.size }
+
+// Close implements File.
+func (f *file) Close() error { return errors.Join(f.direct.close(), f.File.Close()) }
 
 // List implements Media.
 func (d *Dir) List(fn func(name string) error) error {

@@ -103,16 +103,22 @@ func (c *Codec) Decode(buf, rec []byte, want ID) ([]byte, error) {
 // openRecord reads the header of the record at the start of rec, which must
 // name chunk want, and returns it with the payload. It proves neither.
 func openRecord(rec []byte, want ID) (h header, payload []byte, err error) {
-	if h, err = parseHeader(rec); err != nil {
+	if h, err = openHeader(rec, want); err != nil {
 		return header{}, nil, err
 	}
 	if len(rec) < RecordHeaderLen+h.payloadLen {
-		return header{}, nil, fmt.Errorf("record is cut off: %d of %d bytes", len(rec), RecordHeaderLen+h.payloadLen)
-	}
-	if h.id != want {
-		return header{}, nil, fmt.Errorf("record is of chunk %v", h.id)
+		return header{}, nil, fmt.Errorf("%w: %d of %d bytes", ErrCutOff, len(rec), RecordHeaderLen+h.payloadLen)
 	}
 	return h, rec[RecordHeaderLen : RecordHeaderLen+h.payloadLen], nil
+}
+
+// openHeader reads the header of a record of chunk want.
+func openHeader(rec []byte, want ID) (header, error) {
+	h, err := parseHeader(rec)
+	if err == nil && h.id != want {
+		err = fmt.Errorf("record is of chunk %v", h.id)
+	}
+	return h, err
 }
 
 // decodeWhole decodes a payload and proves it against the header's id.

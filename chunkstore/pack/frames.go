@@ -92,12 +92,25 @@ func (c *Codec) decodeFrame(buf, stored []byte, i, n int) ([]byte, error) {
 
 // frameAt returns the stored bytes of frame i, which begin at off.
 func frameAt(payload []byte, i, off int) ([]byte, error) {
-	if (i+1)*frameEntryLen > len(payload) {
-		return nil, fmt.Errorf("frame table is cut off at entry %d", i)
+	n, err := frameLen(payload, i, off, len(payload))
+	if err != nil {
+		return nil, err
+	}
+	return payload[off : off+n], nil
+}
+
+// frameLen returns the stored length of frame i, which begins at off of a payload of
+// all bytes. payload may be its first bytes alone.
+func frameLen(payload []byte, i, off, all int) (int, error) {
+	switch end := (i + 1) * frameEntryLen; {
+	case end > all:
+		return 0, fmt.Errorf("frame table is cut off at entry %d", i)
+	case end > len(payload):
+		return 0, ErrCutOff
 	}
 	n := int64(binary.LittleEndian.Uint32(payload[i*frameEntryLen:]))
-	if n == 0 || int64(off)+n > int64(len(payload)) {
-		return nil, fmt.Errorf("frame %d: %d bytes at %d do not fit a payload of %d", i, n, off, len(payload))
+	if n == 0 || int64(off)+n > int64(all) {
+		return 0, fmt.Errorf("frame %d: %d bytes at %d do not fit a payload of %d", i, n, off, all)
 	}
-	return payload[off : off+int(n)], nil
+	return int(n), nil
 }

@@ -1,6 +1,9 @@
 package pack
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+)
 
 // Part is a run of a chunk's plain bytes that a reader wants by itself:
 // 0 <= From < To <= Chunk.
@@ -18,6 +21,26 @@ func (c *Codec) FrameSize() int {
 	return 1 << c.frameLog
 }
 
+// ErrCutOff says that more of a record is needed.
+var ErrCutOff = errors.New("record is cut off")
+
+// prefixSpare is the share of the expected bytes that PrefixOf adds. Measured with
+// /usr in frames of 16 KiB: a prefix is 5.3 pages of 4 KiB, where a whole record has
+// 7.1, and one in 60 is too short; with a quarter more one in 100, at 5.5 pages.
+const prefixSpare = 6
+
+// PrefixOf returns how many bytes from a record's start probably suffice for part p,
+// where the record's payload is so long.
+func (c *Codec) PrefixOf(payloadLen int, p Part) int {
+	all := RecordHeaderLen + payloadLen
+	if c.frameLog == 0 || p.To <= 0 || p.To >= p.Chunk || p.Chunk > MaxChunk {
+		return all
+	}
+	head := RecordHeaderLen + frameCount(p.Chunk, c.frameLog)*frameEntryLen
+	n := int(int64(payloadLen) * int64(p.To) / int64(p.Chunk))
+	return min(all, head+n+n/prefixSpare)
+}
+
 // DecodePart is Decode for who wants a part of the chunk. When frames of the
 // record begin and end where the part does, only these are decoded, and plain is
 // the part, each frame of it proved by its own sum. Otherwise plain is the whole
@@ -27,17 +50,24 @@ func (c *Codec) FrameSize() int {
 // among frames of one size. The size is that of the codec, as it never changes
 // in a store; the header, which nothing proves here, is not believed: a record
 // that has frames of another size is decoded as a whole.
+//
+// rec may be a record's first bytes alone. Where they do not suffice, the error is
+// ErrCutOff.
 func (c *Codec) DecodePart(buf, rec []byte, want ID, p Part) (plain []byte, whole bool, err error) {
-	h, payload, err := openRecord(rec, want)
+	h, err := openHeader(rec, want)
 	if err != nil {
 		return nil, false, err
 	}
-	if !c.hasFrames(&h, p) {
-		plain, err = c.decodeWhole(buf, &h, payload)
-		return plain, true, err
+	payload := rec[RecordHeaderLen:min(len(rec), RecordHeaderLen+h.payloadLen)]
+	switch {
+	case c.hasFrames(&h, p):
+		plain, err = c.decodeRun(buf, &h, payload, p)
+		return plain, false, err
+	case len(payload) < h.payloadLen:
+		return nil, false, ErrCutOff
 	}
-	plain, err = c.decodeRun(buf, &h, payload, p)
-	return plain, false, err
+	plain, err = c.decodeWhole(buf, &h, payload)
+	return plain, true, err
 }
 
 // hasFrames reports whether part p is a run of the record's frames, and not all
@@ -64,15 +94,18 @@ func (c *Codec) decodeRun(buf []byte, h *header, payload []byte, p Part) ([]byte
 	buf = buf[:0]
 	off := frameCount(h.plainLen, h.frameLog) * frameEntryLen
 	for i := 0; i<<h.frameLog < p.To; i++ {
-		stored, err := frameAt(payload, i, off)
+		n, err := frameLen(payload, i, off, h.payloadLen)
 		if err != nil {
 			return nil, err
 		}
-		off += len(stored)
 		from, to := framePlain(h.plainLen, h.frameLog, i)
-		if from < p.From {
+		if off += n; from < p.From {
 			continue
 		}
+		if off > len(payload) {
+			return nil, ErrCutOff
+		}
+		stored := payload[off-n : off]
 		start := len(buf)
 		if buf, err = c.decodeFrame(buf, stored, i, to-from); err != nil {
 			return nil, err

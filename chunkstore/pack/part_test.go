@@ -2,6 +2,8 @@ package pack
 
 import (
 	"bytes"
+	"encoding/binary"
+	"errors"
 	"fmt"
 	"testing"
 )
@@ -138,13 +140,59 @@ func TestFramesDoNotMove(t *testing.T) {
 	}
 }
 
+// TestTruncatedPart reads each frame from each beginning of a record: it comes, or
+// the beginning is too short for it.
 func TestTruncatedPart(t *testing.T) {
 	c := testCodec(t, 4<<10)
 	plain := plainOf(3, 9000, 0.7)
 	rec := c.Encode(nil, KindData, c.ID(plain), plain)
-	for n := range len(rec.Bytes) {
-		if _, _, err := c.DecodePart(nil, rec.Bytes[:n], rec.ID, Part{9000, 0, 4096}); err == nil {
-			t.Fatalf("took %d of %d bytes", n, len(rec.Bytes))
+	end := RecordHeaderLen + 3*frameEntryLen
+	for i := range 3 {
+		end += int(binary.LittleEndian.Uint32(rec.Bytes[RecordHeaderLen+i*frameEntryLen:]))
+		from, to := framePlain(len(plain), 12, i)
+		for n := range len(rec.Bytes) + 1 {
+			got, whole, err := c.DecodePart(nil, rec.Bytes[:n:n], rec.ID, Part{9000, from, to})
+			switch {
+			case n < end && (err == nil || n >= RecordHeaderLen && !errors.Is(err, ErrCutOff)):
+				t.Fatalf("frame %d, %d of %d bytes: %v", i, n, end, err)
+			case n >= end && (err != nil || whole || !bytes.Equal(got, plain[from:to])):
+				t.Fatalf("frame %d, %d of %d bytes: whole %v: %v", i, n, end, whole, err)
+			}
+		}
+	}
+	if end != len(rec.Bytes) {
+		t.Fatalf("the frames end at %d of %d", end, len(rec.Bytes))
+	}
+}
+
+// TestPrefixOf checks that a prefix holds the table and is no longer than the
+// record, and that even frames fit theirs.
+func TestPrefixOf(t *testing.T) {
+	for _, frame := range []int{4 << 10, 16 << 10, MaxChunk} {
+		c := testCodec(t, frame)
+		for _, chunk := range []int{1, frame - 1, frame, frame + 1, 2 * frame, MaxChunk - 1, MaxChunk} {
+			if chunk < 1 || chunk > MaxChunk {
+				continue
+			}
+			for _, plain := range [][]byte{plainOf(7, chunk, 0), plainOf(7, chunk, 0.9), make([]byte, chunk)} {
+				rec := c.Encode(nil, KindData, c.ID(plain), plain)
+				payload := len(rec.Bytes) - RecordHeaderLen
+				for from := 0; from < chunk; from += frame {
+					p := Part{chunk, from, min(chunk, from+frame)}
+					n := c.PrefixOf(payload, p)
+					if n < RecordHeaderLen || n > len(rec.Bytes) || p.To == chunk && n != len(rec.Bytes) {
+						t.Fatalf("frames of %d, part %+v of %d bytes: prefix of %d", frame, p, len(rec.Bytes), n)
+					}
+					if got, _, err := c.DecodePart(nil, rec.Bytes[:n], rec.ID, p); err != nil || !bytes.Equal(got, plain[p.From:p.To]) {
+						t.Fatalf("frames of %d, part %+v: %v", frame, p, err)
+					}
+				}
+			}
+		}
+		for _, p := range []Part{{}, {-1, 0, 1}, {10, 0, -5}, {1 << 40, 0, 1 << 39}, {10, 20, 30}} {
+			if n := c.PrefixOf(5000, p); n < RecordHeaderLen || n > RecordHeaderLen+5000 {
+				t.Errorf("part %+v: prefix of %d", p, n)
+			}
 		}
 	}
 }
@@ -174,6 +222,9 @@ func FuzzPart(f *testing.F) {
 		h, err := parseHeader(b)
 		if err != nil {
 			return
+		}
+		if n := c.PrefixOf(h.payloadLen, Part{chunk, from, to}); n < RecordHeaderLen || n > RecordHeaderLen+h.payloadLen {
+			t.Fatalf("prefix of %d for a payload of %d", n, h.payloadLen)
 		}
 		got, whole, err := c.DecodePart(nil, b, h.id, Part{chunk, from, to})
 		if err != nil {

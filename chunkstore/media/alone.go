@@ -1,0 +1,131 @@
+package media
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"unsafe"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"golang.org/x/sys/unix"
+)
+
+// AloneReader is a File that reads well what has no neighbours that are wanted too.
+type AloneReader interface {
+	// ReadAlone returns n bytes from off, fewer only at the file's end, in buf,
+	// which AloneBuffer made for as many. Safe for concurrent use.
+	ReadAlone(buf []byte, off int64, n int) ([]byte, error)
+}
+
+// directAlign is what O_DIRECT asks of offsets, lengths and memory at the most, on
+// every disk that is known.
+const directAlign = 4096
+
+// AloneBuffer makes a buffer for ReadAlone of at most n bytes.
+func AloneBuffer(n int) []byte {
+	n += 2 * directAlign // what the file's and the record's ends have around them
+	b := make([]byte, n+directAlign)
+	skip := -int(uintptr(unsafe.Pointer(&b[0]))) & (directAlign - 1)
+	return b[skip : skip+n : skip+n]
+}
+
+// direct reads a file past the page cache. A cold read of 26 KiB through it takes a
+// quarter to a half longer (measured: 77 and 104 to 137 µs), as it makes a page of
+// the cache for every 4 KiB; and without advice the kernel reads ahead too.
+type direct struct {
+	once sync.Once
+	fd   int // -1: the file can't be read so
+}
+
+func (d *direct) open(f vfs.File) int {
+	d.once.Do(func() {
+		d.fd = -1
+		fd := f.Fd()
+		if fd == vfs.InvalidFd {
+			return // a file in memory
+		}
+		if _, err := cachedPages(int(fd), 0, directAlign); err != nil {
+			return // an old kernel: what the page cache has would be read again
+		}
+		again, err := unix.Open(fmt.Sprintf("/proc/self/fd/%d", fd), unix.O_RDONLY|unix.O_DIRECT|unix.O_CLOEXEC, 0)
+		if err == nil {
+			d.fd = again
+		}
+	})
+	return d.fd
+}
+
+func (d *direct) close() error {
+	d.once.Do(func() { d.fd = -1 })
+	if d.fd < 0 {
+		return nil
+	}
+	return unix.Close(d.fd)
+}
+
+var _ AloneReader = (*file)(nil)
+
+// ReadAlone implements AloneReader. What the page cache has comes from there; the
+// rest is read past it, where the filesystem allows that.
+func (f *file) ReadAlone(buf []byte, off int64, n int) ([]byte, error) {
+	from := off &^ (directAlign - 1)
+	end := (off + int64(n) + directAlign - 1) &^ (directAlign - 1)
+	if off < 0 || n < 0 || int64(len(buf)) < end-from {
+		return nil, fmt.Errorf("read %d bytes at %d: the buffer has %d", n, off, len(buf))
+	}
+	if fd := f.direct.open(f.File); fd >= 0 && !f.isCached(from, end) {
+		got, err := readDirect(fd, buf[:end-from], from)
+		if err == nil {
+			skip := min(int(off-from), got)
+			return buf[skip:min(skip+n, got)], nil
+		}
+		if !errors.Is(err, unix.EINVAL) { // it asks for more than is known: leave it
+			return nil, fmt.Errorf("read %d bytes at %d past the page cache: %w", n, off, err)
+		}
+	}
+	got, err := f.ReadAt(buf[:n], off)
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
+	return buf[:got], err
+}
+
+// readDirect fills b from off on, or up to the file's end.
+func readDirect(fd int, b []byte, off int64) (n int, err error) {
+	for n < len(b) {
+		got, err := unix.Pread(fd, b[n:], off+int64(n))
+		switch {
+		case errors.Is(err, unix.EINTR):
+			continue
+		case err != nil:
+			return n, err
+		}
+		n += got
+		if got == 0 || n%directAlign != 0 { // the end
+			break
+		}
+	}
+	return n, nil
+}
+
+// isCached reports whether the page cache holds all of [from, to) that the file has.
+func (f *file) isCached(from, to int64) bool {
+	to = min(to, f.size)
+	if from >= to {
+		return true
+	}
+	have, err := cachedPages(int(f.File.Fd()), from, to-from)
+	return err != nil || have >= (to-from+directAlign-1)/directAlign
+}
+
+// cachedPages counts a range's pages in the page cache; see cachestat(2).
+func cachedPages(fd int, off, n int64) (int64, error) {
+	in := [2]uint64{uint64(off), uint64(n)}
+	var out [5]uint64 // cached, dirty, under writeback, evicted, recently evicted
+	_, _, errno := unix.Syscall6(unix.SYS_CACHESTAT, uintptr(fd), uintptr(unsafe.Pointer(&in)), uintptr(unsafe.Pointer(&out)), 0, 0, 0)
+	if errno != 0 {
+		return 0, errno
+	}
+	return int64(out[0]), nil
+}

@@ -1,0 +1,112 @@
+package media
+
+import (
+	"bytes"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"golang.org/x/sys/unix"
+)
+
+// TestReadAlone reads ranges of files on the disk and in memory, from the page cache
+// and past it, at every edge of a sector and of the file.
+func TestReadAlone(t *testing.T) {
+	for name, d := range map[string]*Dir{"disk": dirOn(t, vfs.Default, t.TempDir()), "memory": dirOn(t, vfs.NewMem(), "/packs")} {
+		for _, size := range []int{1, directAlign - 1, directAlign, directAlign + 1, 70_001} {
+			want := make([]byte, size)
+			rand.NewChaCha8([32]byte{byte(size)}).Read(want)
+			f := stored(t, d, size, want)
+			for _, cached := range []bool{true, false} {
+				for _, off := range []int{0, 1, directAlign - 1, directAlign, directAlign + 1, size - 1, size, size + 1, size + 3*directAlign} {
+					for _, n := range []int{0, 1, directAlign - 1, directAlign, directAlign + 1, 26_000} {
+						if !cached && name == "disk" {
+							dropPages(t, f)
+						}
+						got, err := f.(AloneReader).ReadAlone(AloneBuffer(n), int64(off), n)
+						from := min(off, size)
+						if err != nil || !bytes.Equal(got, want[from:min(from+n, size)]) {
+							t.Fatalf("%s, %d bytes, cached %v: [%d, %d): %d bytes, %v", name, size, cached, off, off+n, len(got), err)
+						}
+					}
+				}
+			}
+			if _, err := f.(AloneReader).ReadAlone(make([]byte, 10), 0, 11); err == nil {
+				t.Error("a buffer that is too short was taken")
+			}
+			if _, err := f.(AloneReader).ReadAlone(AloneBuffer(10), -1, 10); err == nil {
+				t.Error("an offset below zero was taken")
+			}
+			if err := f.Close(); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+}
+
+// TestReadAlonePassesThePageCache: what is read alone leaves nothing there, where
+// the filesystem allows that, and what is there is seen.
+func TestReadAlonePassesThePageCache(t *testing.T) {
+	want := make([]byte, 100_000)
+	f := stored(t, dirOn(t, vfs.Default, t.TempDir()), 7, want).(*file)
+	defer f.Close()
+	if f.direct.open(f.File) < 0 {
+		t.Log("no O_DIRECT here: it is read as everything else")
+		return
+	}
+	dropPages(t, f)
+	if _, err := f.ReadAlone(AloneBuffer(20_000), 30_000, 20_000); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := cachedPages(int(f.Fd()), 0, f.size); n != 0 || err != nil {
+		t.Errorf("%d pages in the cache: %v", n, err)
+	}
+	if f.isCached(28_672, 53_248) {
+		t.Error("what is not in the cache is said to be there")
+	}
+	if _, err := f.ReadAt(make([]byte, len(want)), 0); err != nil {
+		t.Fatal(err)
+	}
+	if !f.isCached(28_672, 53_248) || !f.isCached(98_304, 102_400) {
+		t.Error("what is in the cache is said not to be there")
+	}
+}
+
+func dirOn(t *testing.T, fsys vfs.FS, root string) *Dir {
+	t.Helper()
+	d, err := NewDir(fsys, root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+// stored makes a finished file of a number and opens it.
+func stored(t *testing.T, d *Dir, no int, content []byte) File {
+	t.Helper()
+	name := string(rune('a'+no%26)) + "0" + string(rune('a'+no/26%26)) + ".pack"
+	up, err := d.Create(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer up.Close()
+	if _, err := up.Write(bytes.Clone(content)); err != nil { // a writer may spoil it
+		t.Fatal(err)
+	}
+	if err := up.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	f, err := d.Open(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+// dropPages drops a file's pages, which are clean, from the page cache.
+func dropPages(t *testing.T, f File) {
+	t.Helper()
+	if err := unix.Fadvise(int(f.(*file).Fd()), 0, 0, unix.FADV_DONTNEED); err != nil {
+		t.Fatal(err)
+	}
+}
