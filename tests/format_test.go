@@ -1,46 +1,31 @@
 package tests
 
 import (
-	"archive/tar"
 	"bytes"
-	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
-	"errors"
-	"flag"
 	"fmt"
-	"io"
 	"io/fs"
 	"maps"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
-	"github.com/klauspost/compress/zstd"
-
-	"holdfast/capture"
-	"holdfast/capture/source"
 	"holdfast/chunkstore"
 	"holdfast/chunkstore/catalog"
 )
-
-// Each store format that was ever written stays here for ever, as a small store
-// and what it must read as. After a change of the format, of which the number in
-// chunkstore tells: go test ./tests -run TestStoresOfEachFormat -new-fixtures
-var newFixtures = flag.Bool("new-fixtures", false, "make testdata/format-N*.tar.zst anew, N being the format that is written now")
-
-const maxFixture = 300 << 10
 
 // fixture is what a stored store must be.
 type fixture struct {
 	Format   int              `json:"format"`
 	Versions []fixtureVersion `json:"versions"`
 	Policy   string           `json:"policy"` // of the first VM, as it is shown
+
+	// These are known of later stores.
+	FrameSize int              `json:"frame_size,omitempty"`
+	Parity    bool             `json:"parity,omitempty"`
+	Pruning   *catalog.Pruning `json:"pruning,omitempty"`
 }
 
 type fixtureVersion struct {
@@ -57,9 +42,8 @@ func (v fixtureVersion) ref() string { return string(v.VM) + "@" + v.ID }
 // index that they left and without one: everything is listed, proved and read,
 // and new versions can be added.
 func TestStoresOfEachFormat(t *testing.T) {
-	if *newFixtures {
-		makeFixture(t, "", chunkstore.CreateOptions{})
-		makeFixture(t, "-frames", chunkstore.CreateOptions{FrameSize: 16 << 10, NoParity: true})
+	if *newFixture != "" {
+		makeFixture(t, *newFixture)
 	}
 	archives, err := filepath.Glob("testdata/format-*.tar.zst")
 	if err != nil || len(archives) < 2*chunkstore.FormatVersion {
@@ -135,7 +119,62 @@ func (p *program) checkFixture(dir string) {
 			}
 		}
 	}
+	p.checkStored(&want)
 	p.addToFixture(string(want.Versions[0].VM))
+	if want.Parity {
+		p.hurtFixture(&want)
+	}
+}
+
+// checkStored looks at what the store was made with, and what it was told.
+func (p *program) checkStored(want *fixture) {
+	p.Helper()
+	s, err := chunkstore.Open(p.store, chunkstore.Options{})
+	if err != nil {
+		p.Fatal(err)
+	}
+	defer s.Close()
+	if got := s.Info(); want.FrameSize != 0 && (got.FrameSize != want.FrameSize || got.NoParity == want.Parity) {
+		p.Errorf("%+v, want frames of %d bytes, parity %v", got, want.FrameSize, want.Parity)
+	}
+	if got, err := catalog.PruningOf(p.Context(), s); err != nil || want.Pruning != nil && got != *want.Pruning {
+		p.Errorf("prunes by itself %+v, want %+v, %v", got, want.Pruning, err)
+	}
+}
+
+// hurtFixture damages each pack of an old store, also those that were just added:
+// all of it comes back from the parity.
+func (p *program) hurtFixture(want *fixture) {
+	p.Helper()
+	packs, err := filepath.Glob(filepath.Join(p.store, "packs", "*", "*.pack"))
+	if err != nil || len(packs) == 0 {
+		p.Fatal(packs, err)
+	}
+	for _, pack := range packs {
+		b, err := os.ReadFile(pack)
+		if err == nil {
+			b[200] ^= 0x40 // in the first record
+			err = os.WriteFile(pack, b, 0o600)
+		}
+		if err != nil {
+			p.Fatal(err)
+		}
+	}
+	for _, v := range want.Versions {
+		for disk, want := range v.Sums {
+			out := filepath.Join(p.TempDir(), "healed.raw")
+			p.must("restore", "--disk", disk, v.ref(), out)
+			if got := sum(p.T, out); got != want {
+				p.Errorf("disk %q of %q has sum %s after damage, want %s", disk, v.ref(), got, want)
+			}
+		}
+	}
+	if out := p.must("scrub", "--repair", "--json"); strings.Contains(out, `"repairs": []`) {
+		p.Errorf("a scrub finds no damage:\n%s", out)
+	}
+	p.must("prune", "--grace", "0s") // an index made anew does not know what is in the trash
+	p.must("scrub", "--deep")
+	p.must("check")
 }
 
 // addToFixture captures a disk of new and of known content into an old store.
@@ -194,130 +233,4 @@ func treeSums(t *testing.T, dir string) map[string]string {
 		t.Fatal(err)
 	}
 	return sums
-}
-
-// fixtureBytes are a disk's content: some text, some noise, much of nothing.
-func fixtureBytes(seed uint64, size int) []byte {
-	r := rand.New(rand.NewPCG(seed, 4))
-	b := make([]byte, size)
-	for off := 0; off < size; off += 1 << 20 {
-		for i := off; i < min(off+9000, size); i++ {
-			b[i] = "the quick brown fox "[r.IntN(20)]
-		}
-		for i := off + 20_000; i < min(off+23_000, size); i++ {
-			b[i] = byte(r.Uint32())
-		}
-	}
-	return b
-}
-
-// memDisk is a disk in memory without holes.
-type memDisk struct{ *bytes.Reader }
-
-func (d memDisk) Extent(off int64) (source.Extent, error) {
-	return source.Extent{Length: d.Size() - off, Data: true}, nil
-}
-func (d memDisk) Close() error { return nil }
-
-// makeFixture makes a store, says what is in it, and packs both.
-func makeFixture(t *testing.T, kind string, opts chunkstore.CreateOptions) {
-	t.Helper()
-	ctx, dir := context.Background(), t.TempDir()
-	opts.Created = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	if _, err := chunkstore.Create(filepath.Join(dir, "store"), opts); err != nil {
-		t.Fatal(err)
-	}
-	s, err := chunkstore.Open(filepath.Join(dir, "store"), chunkstore.Options{PackSize: 64 << 10})
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := fixture{Format: chunkstore.FormatVersion}
-	for i, c := range []struct {
-		vm    string
-		disks map[string][]byte
-	}{
-		{"web", map[string][]byte{"vda": fixtureBytes(1, 3<<20), "vdb": fixtureBytes(2, 12345)}},
-		{"web", map[string][]byte{"vda": slices.Concat(fixtureBytes(3, 1<<20), fixtureBytes(1, 4<<20)), "vdb": make([]byte, 512)}},
-		{"web", map[string][]byte{"vda": fixtureBytes(4, 1)}},
-		{"odd\xff/n\name", map[string][]byte{"disk %": fixtureBytes(5, 6<<20+7)}},
-	} {
-		v := fixtureVersion{VM: []byte(c.vm), Sums: map[string]string{}}
-		var inputs []capture.Input
-		for _, name := range slices.Sorted(maps.Keys(c.disks)) {
-			h := sha256.Sum256(c.disks[name])
-			v.Sums[name] = hex.EncodeToString(h[:])
-			inputs = append(inputs, capture.Input{Name: name, Path: "mem", Source: &source.Opened{Disk: memDisk{bytes.NewReader(c.disks[name])}, Format: "raw"}})
-		}
-		made, err := capture.Run(ctx, s, capture.Options{VM: c.vm, At: opts.Created.AddDate(0, 0, i), Disks: inputs})
-		if err != nil {
-			t.Fatal(err)
-		}
-		v.ID = made.ID
-		want.Versions = append(want.Versions, v)
-	}
-	want.Versions[1].Pinned, want.Versions[2].Forgotten = true, true
-	_, err = catalog.Pin(ctx, s, "web", want.Versions[1].ID)
-	_, err2 := catalog.Forget(ctx, s, "web", want.Versions[2].ID)
-	want.Policy = "web: keep daily 7, within 30d; days begin in Europe/Berlin\n"
-	err3 := catalog.SetPolicy(ctx, s, "web", &catalog.Policy{Daily: 7, Within: 30 * 24 * time.Hour, Zone: "Europe/Berlin"})
-	b, err4 := json.MarshalIndent(want, "", "  ")
-	if err := errors.Join(err, err2, err3, err4, s.Close(), os.WriteFile(filepath.Join(dir, "want.json"), b, 0o600)); err != nil {
-		t.Fatal(err)
-	}
-	pack(t, dir, fmt.Sprintf("testdata/format-%d%s.tar.zst", chunkstore.FormatVersion, kind))
-}
-
-func pack(t *testing.T, dir, archive string) {
-	t.Helper()
-	var out bytes.Buffer
-	z, err := zstd.NewWriter(&out, zstd.WithEncoderLevel(zstd.SpeedBestCompression))
-	if err != nil {
-		t.Fatal(err)
-	}
-	w := tar.NewWriter(z)
-	if err := errors.Join(w.AddFS(os.DirFS(dir)), w.Close(), z.Close(), os.MkdirAll(filepath.Dir(archive), 0o755)); err != nil {
-		t.Fatal(err)
-	}
-	if out.Len() > maxFixture {
-		t.Fatalf("%s would have %d bytes", archive, out.Len())
-	}
-	if err := os.WriteFile(archive, out.Bytes(), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	t.Logf("%s has %d bytes", archive, out.Len())
-}
-
-func unpack(t *testing.T, archive, dir string) {
-	t.Helper()
-	f, err := os.Open(archive)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	z, err := zstd.NewReader(f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer z.Close()
-	for r := tar.NewReader(z); ; {
-		h, err := r.Next()
-		if errors.Is(err, io.EOF) {
-			return
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		path := filepath.Join(dir, filepath.FromSlash(h.Name))
-		if h.Typeflag == tar.TypeDir {
-			err = os.MkdirAll(path, 0o755)
-		} else if err = os.MkdirAll(filepath.Dir(path), 0o755); err == nil {
-			var b []byte
-			if b, err = io.ReadAll(r); err == nil {
-				err = os.WriteFile(path, b, 0o600)
-			}
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
 }
