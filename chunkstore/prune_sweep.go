@@ -98,6 +98,7 @@ func (p *pruner) move(ctx context.Context, g group) error {
 	if err := m.publish(ctx); err != nil {
 		return err
 	}
+	moved := trashed{time.Now(), true, p.opts.Grace}
 	var left []uint64
 	for _, src := range m.sources {
 		if src.stays {
@@ -108,11 +109,11 @@ func (p *pruner) move(ctx context.Context, g group) error {
 		p.report.PackBytes += int64(src.size)
 		p.files.drop(src.number)
 		if err := p.media.Trash(packName(src.number)); err != nil {
-			return errors.Join(err, p.setMoved(left, time.Now(), p.opts.Grace))
+			return errors.Join(err, p.setTrashed(moved, left...))
 		}
 		left = append(left, src.number)
 	}
-	return p.setMoved(left, time.Now(), p.opts.Grace)
+	return p.setTrashed(moved, left...)
 }
 
 // dryRun says what a prune would do. It changes nothing.

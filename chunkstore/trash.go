@@ -68,24 +68,17 @@ func (s *Store) trash() (map[uint64]trashed, error) {
 	return all, err
 }
 
-func (s *Store) setTrashed(n uint64, t trashed) error {
-	if err := s.index.Set(trashKey(n), t.append(nil), pebble.NoSync); err != nil {
-		return fmt.Errorf("remember pack %016x in the trash: %w", n, err)
-	}
-	return nil
-}
-
-// setMoved remembers durably that the files of packs have left for the trash: one
-// that is among the packs after a crash would else be taken for one that never left,
-// also when it came back from a backup.
-func (s *Store) setMoved(packs []uint64, since time.Time, grace time.Duration) error {
+// setTrashed remembers durably what is known of packs in the trash. That their files
+// have left for it must not be forgotten: one that is among the packs after a crash
+// would else be taken for one that never left, also when it came back from a backup.
+func (s *Store) setTrashed(t trashed, packs ...uint64) error {
 	if len(packs) == 0 {
 		return nil
 	}
 	b := s.index.NewBatch()
 	defer b.Close()
 	for _, n := range packs {
-		if err := b.Set(trashKey(n), trashed{since, true, grace}.append(nil), nil); err != nil {
+		if err := b.Set(trashKey(n), t.append(nil), nil); err != nil {
 			return fmt.Errorf("remember pack %016x in the trash: %w", n, err)
 		}
 	}
@@ -136,7 +129,8 @@ func (s *Store) finishTrash() error {
 func (s *Store) moveToTrash(n uint64, t trashed) {
 	err := s.media.Trash(packName(n))
 	if err == nil {
-		err = s.setMoved([]uint64{n}, t.since, t.grace)
+		t.moved = true
+		err = s.setTrashed(t, n)
 	}
 	if err != nil {
 		s.log.Warn("a pack could not be moved to the trash; the next prune tries again", "pack", packName(n), "err", err)
@@ -189,6 +183,7 @@ func (s *Store) deleteTrash(ctx context.Context, graceOf func(trashed) time.Dura
 	r.TrashPacks, r.TrashBytes = 0, 0
 	now := time.Now()
 	there := map[uint64]bool{}
+	var found []uint64
 	err = s.media.Trashed(func(name string, size int64) error {
 		n, ok := parsePackName(name)
 		if !ok {
@@ -207,13 +202,12 @@ func (s *Store) deleteTrash(ctx context.Context, graceOf func(trashed) time.Dura
 		}
 		if !known { // the index was made anew meanwhile
 			t = trashed{since: now, moved: true, grace: DefaultGrace}
-			if err := s.setTrashed(n, t); err != nil {
-				return err
-			}
-			all[n] = t
 		}
 		there[n] = true
 		if grace := graceOf(t); grace > 0 && now.Sub(t.since) < grace {
+			if !known {
+				found = append(found, n)
+			}
 			r.TrashPacks++
 			r.TrashBytes += size
 			return ctx.Err()
@@ -227,7 +221,7 @@ func (s *Store) deleteTrash(ctx context.Context, graceOf func(trashed) time.Dura
 		r.FreedBytes += size
 		return ctx.Err()
 	})
-	if err != nil {
+	if err := errors.Join(err, s.setTrashed(trashed{now, true, DefaultGrace}, found...)); err != nil {
 		return err
 	}
 	for n := range all {

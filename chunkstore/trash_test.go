@@ -90,7 +90,7 @@ func TestTrashIsEmptiedAfterItsGrace(t *testing.T) {
 			t.Fatalf("%+v", in)
 		}
 		in.since = in.since.Add(-time.Hour)
-		if err := s.setTrashed(n, in); err != nil {
+		if err := s.setTrashed(in, n); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -124,7 +124,7 @@ func TestTrashStaysWhereAPruneRefuses(t *testing.T) {
 	}
 	for n, in := range all {
 		in.since = in.since.Add(-time.Hour)
-		if err := s.setTrashed(n, in); err != nil {
+		if err := s.setTrashed(in, n); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -140,6 +140,37 @@ func TestTrashStaysWhereAPruneRefuses(t *testing.T) {
 	}
 	if n, _, err := s.EmptyTrash(t.Context()); err != nil || n != len(all) {
 		t.Fatalf("%d packs are deleted, want %d: %v", n, len(all), err)
+	}
+}
+
+// TestUnknownTrashIsKeptAWhile: of what lies in the trash an index that was made
+// anew knows nothing. It stays for the usual grace from when it was first seen.
+func TestUnknownTrashIsKeptAWhile(t *testing.T) {
+	s := newStore(t, vfs.NewMem(), 0)
+	w := newTestWorld()
+	w.mustWrite(t, s, "a", 1)
+	packs := mustPrune(t, s, PruneOptions{Doomed: doom("a"), Grace: time.Hour}).TrashPacks
+	if err := s.clearKeys(string(rune(keyTrash))); err != nil || packs == 0 {
+		t.Fatal(packs, err)
+	}
+	if n, _, err := s.EmptyTrash(t.Context()); err != nil || n != 0 {
+		t.Fatalf("%d packs are deleted: %v", n, err)
+	}
+	all, err := s.trash()
+	if err != nil || len(all) != packs {
+		t.Fatalf("%d packs are known, want %d: %v", len(all), packs, err)
+	}
+	for n, in := range all {
+		if !in.moved || in.grace != DefaultGrace || time.Since(in.since) > time.Hour {
+			t.Fatalf("%+v", in)
+		}
+		in.since = in.since.Add(-DefaultGrace)
+		if err := s.setTrashed(in, n); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n, _, err := s.EmptyTrash(t.Context()); err != nil || n != packs {
+		t.Fatalf("%d packs are deleted, want %d: %v", n, packs, err)
 	}
 }
 
