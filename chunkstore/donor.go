@@ -217,6 +217,23 @@ func (s *Store) OwnRecords(ctx context.Context, ids []ID) ([][]byte, error) {
 	return recs, nil
 }
 
+// StoredRecords returns, for each of some chunks, the bytes that lie where the index
+// has its record, unproved, and nil where nothing could be read: for who knows what
+// they must be.
+func (s *Store) StoredRecords(ctx context.Context, ids []ID) ([][]byte, error) {
+	recs := make([][]byte, len(ids))
+	for i, id := range ids {
+		rec, _, err := s.readRecord(ctx, id, nil)
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		if err == nil {
+			recs[i] = rec
+		}
+	}
+	return recs, nil
+}
+
 // ProvedRecord returns a record of chunk id that was decoded and proved, by the
 // help of parity and replicas if need be. Errors are Get's.
 func (s *Store) ProvedRecord(ctx context.Context, id ID) ([]byte, error) {

@@ -27,6 +27,9 @@ type Replica interface {
 	// OwnRecords returns the records of at most chunkstore.MaxRecords chunks as
 	// it has them itself, nil where it has none that is whole.
 	OwnRecords(ctx context.Context, ids []chunkstore.ID) ([][]byte, error)
+	// StoredRecords is OwnRecords without any proof: what lies in its files, or
+	// what OwnRecords gives.
+	StoredRecords(ctx context.Context, ids []chunkstore.ID) ([][]byte, error)
 }
 
 var _ Replica = (*chunkstore.Store)(nil)
@@ -83,14 +86,15 @@ type ReplicateReport struct {
 // stored is used by the next one.
 //
 // Every record is proved against its chunk's id when it is read, and read back
-// from dst and proved there. What dst has is asked for chunk by chunk; only
+// from dst's files: it is proved there by being the same bytes, or else, where
+// another had stored the chunk meanwhile, by its id. What dst has is asked for chunk by chunk; only
 // below maps that a version reaches which dst shows, and only while dst knows of
 // no damage, nothing is asked, since a version shows only when everything below
 // it is there. That dst has a map alone proves nothing: its chunks may have been
 // lost, or never have come.
 //
 // A version with damage is not copied and is named. It holds, for each of its
-// four workers, 4 MiB of records, and 40 bytes a distinct map.
+// four workers, 8 MiB of records, and 40 bytes a distinct map.
 func Replicate(ctx context.Context, src *chunkstore.Store, dst Replica, opts ReplicateOptions) (*ReplicateReport, error) {
 	began := time.Now()
 	if opts.Progress == nil {

@@ -233,3 +233,46 @@ func TestForgottenVersionsStay(t *testing.T) {
 		t.Fatalf("one forgotten there: %+v", rep)
 	}
 }
+
+// lyingReplica gives other bytes than it has stored.
+type lyingReplica struct {
+	*chunkstore.Store
+	stored, own bool // which of its answers are wrong
+	asked       int  // of OwnRecords
+}
+
+func (r *lyingReplica) StoredRecords(ctx context.Context, ids []chunkstore.ID) ([][]byte, error) {
+	recs, err := r.Store.StoredRecords(ctx, ids)
+	return spoiled(recs, r.stored), err
+}
+
+func (r *lyingReplica) OwnRecords(ctx context.Context, ids []chunkstore.ID) ([][]byte, error) {
+	r.asked += len(ids)
+	recs, err := r.Store.OwnRecords(ctx, ids)
+	return spoiled(recs, r.own), err
+}
+
+// spoiled turns a bit of the first record.
+func spoiled(recs [][]byte, lie bool) [][]byte {
+	if lie && len(recs) > 0 {
+		recs[0] = bytes.Clone(recs[0])
+		recs[0][len(recs[0])-1] ^= 1
+	}
+	return recs
+}
+
+// TestReadBackProves: bytes that are not those that were put are believed only
+// where they prove to be the chunk.
+func TestReadBackProves(t *testing.T) {
+	w := newWorld(t)
+	for _, lie := range []lyingReplica{{}, {stored: true}, {own: true}, {stored: true, own: true}} {
+		src, dst := pair(t, w)
+		lie.Store = dst
+		r, err := Replicate(context.Background(), src, &lie, ReplicateOptions{})
+		if bad := lie.stored && lie.own; (err != nil) != bad || lie.asked > 0 != lie.stored {
+			t.Errorf("stored lies %v, own %v: %v, %d asked for again", lie.stored, lie.own, err, lie.asked)
+		} else if !bad && (r.Verified != r.Chunks || r.Copied != len(w.versions)) {
+			t.Errorf("stored lies %v: %+v", lie.stored, r)
+		}
+	}
+}

@@ -1,6 +1,7 @@
 package heal
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -40,10 +41,10 @@ type versionCopy struct {
 	buffered int64
 }
 
-// written is a chunk that is to be read back.
+// written is a chunk that is to be read back, and the proved record that was put.
 type written struct {
-	id    pack.ID
-	bytes int64
+	id  pack.ID
+	rec []byte
 }
 
 func (c *versionCopy) run(ctx context.Context) error {
@@ -290,46 +291,78 @@ func (c *versionCopy) put(ctx context.Context, recs []pack.Record) error {
 	c.chunks += int64(res.Records)
 	c.bytes += res.StoredBytes
 	for _, rec := range recs {
-		c.behind = append(c.behind, written{rec.ID, int64(len(rec.Bytes))})
+		c.behind = append(c.behind, written{rec.ID, rec.Bytes})
 		c.buffered += int64(len(rec.Bytes))
 	}
 	c.mu.Unlock()
 	return c.readBack(ctx, writeBehind)
 }
 
-// readBack reads chunks back from the replica, which proves them, until at most
-// leave bytes are left to do.
+// readBack reads chunks back from the replica and proves them, until at most leave
+// bytes are left to do.
 func (c *versionCopy) readBack(ctx context.Context, leave int64) error {
-	var buf []byte
 	for {
-		ids := c.takeBehind(leave)
-		if len(ids) == 0 {
+		batch := c.takeBehind(leave)
+		if len(batch) == 0 {
 			return nil
 		}
-		recs, err := c.dst.OwnRecords(ctx, ids)
-		if err == nil && len(recs) != len(ids) {
-			err = fmt.Errorf("%d records for %d chunks", len(recs), len(ids))
-		}
-		if err != nil {
+		if err := c.proveBack(ctx, batch); err != nil {
 			return fmt.Errorf("read back what was written to the replica: %w", err)
-		}
-		for i, id := range ids {
-			if buf, err = c.src.Codec().Decode(buf, recs[i], id); err != nil {
-				return fmt.Errorf("read back what was written to the replica: chunk %v did not come back: %w", id, err)
-			}
 		}
 	}
 }
 
+// proveBack proves some chunks in the replica: by the bytes of their records, which
+// were proved when they were read here, or by their ids.
+func (c *versionCopy) proveBack(ctx context.Context, batch []written) error {
+	ids := make([]pack.ID, len(batch))
+	for i := range batch {
+		ids[i] = batch[i].id
+	}
+	recs, err := ask(ctx, ids, c.dst.StoredRecords)
+	if err != nil {
+		return err
+	}
+	others := ids[:0]
+	for i := range batch {
+		if !bytes.Equal(recs[i], batch[i].rec) {
+			others = append(others, batch[i].id)
+		}
+	}
+	if len(others) == 0 {
+		return nil
+	}
+	if recs, err = ask(ctx, others, c.dst.OwnRecords); err != nil {
+		return err
+	}
+	var buf []byte
+	for i, id := range others {
+		if buf, err = c.src.Codec().Decode(buf, recs[i], id); err != nil {
+			return fmt.Errorf("chunk %v did not come back: %w", id, err)
+		}
+	}
+	return nil
+}
+
+// ask refuses answers of another number.
+func ask(ctx context.Context, ids []pack.ID, from func(context.Context, []pack.ID) ([][]byte, error)) ([][]byte, error) {
+	recs, err := from(ctx, ids)
+	if err == nil && len(recs) != len(ids) {
+		err = fmt.Errorf("%d records for %d chunks", len(recs), len(ids))
+	}
+	return recs, err
+}
+
 // takeBehind returns the next chunks that are to be read back.
-func (c *versionCopy) takeBehind(leave int64) (ids []pack.ID) {
+func (c *versionCopy) takeBehind(leave int64) (batch []written) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for len(c.behind) > 0 && c.buffered > leave && len(ids) < chunkstore.MaxRecords {
-		ids = append(ids, c.behind[0].id)
-		c.buffered -= c.behind[0].bytes
+	for len(c.behind) > 0 && c.buffered > leave && len(batch) < chunkstore.MaxRecords {
+		batch = append(batch, c.behind[0])
+		c.buffered -= int64(len(c.behind[0].rec))
+		c.behind[0].rec = nil
 		c.behind = c.behind[1:]
 	}
-	c.report.Verified += int64(len(ids))
-	return ids
+	c.report.Verified += int64(len(batch))
+	return batch
 }

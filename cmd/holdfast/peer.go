@@ -152,6 +152,14 @@ func (h peerStore) OwnRecords(ctx context.Context, ids []chunkstore.ID) ([][]byt
 	return got.Records, nil
 }
 
+// StoredRecords implements heal.Replica.
+func (h peerStore) StoredRecords(ctx context.Context, ids []chunkstore.ID) ([][]byte, error) {
+	if s := h.Local(); s != nil {
+		return s.StoredRecords(ctx, ids)
+	}
+	return h.OwnRecords(ctx, ids)
+}
+
 // Sync implements heal.Replica.
 func (h peerStore) Sync(ctx context.Context) error {
 	return h.Call(ctx, pathSync, struct{}{}, nil)
