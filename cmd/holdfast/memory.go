@@ -18,9 +18,11 @@ func limitMemory(bytes int64) {
 	}
 }
 
-// spreadThreads gives the FUSE server more threads than there are cores: its
-// reading loop never blocks while requests queue, and would keep a core from
-// the decoders until it is preempted (measured: p99 falls to a half or less).
+// spreadThreads gives the FUSE server and restores more threads than there are cores:
+// the server's reading loop never blocks while requests queue, and would keep a core from
+// the decoders until it is preempted (measured: p99 falls to a half or less). A
+// restore's writes past the page cache take milliseconds each, and the runtime is
+// slow to notice that a thread which waits for the disk leaves a core without work.
 func spreadThreads() {
 	if os.Getenv("GOMAXPROCS") == "" {
 		runtime.GOMAXPROCS(max(4, 2*runtime.NumCPU()))

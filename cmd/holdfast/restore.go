@@ -105,6 +105,7 @@ func runRestore(ctx context.Context, opts restoreOptions) error {
 	if f, ok := opts.Out.(*os.File); ok && opts.To == "-" && isTTY(int(f.Fd())) {
 		return withHint(usagef("standard output is a terminal, and a disk would spoil it"), "holdfast restore "+shellWord(opts.Ref)+" - > FILE")
 	}
+	spreadThreads()
 	return withStore(ctx, opts.common, func(h *owner.Handle) error {
 		v, err := resolve(ctx, h, opts.Ref)
 		if err != nil {
