@@ -50,6 +50,9 @@
 // extended attributes are the guest's. The kernel does not check permissions
 // (there is no default_permissions): whoever may enter the mount may read.
 //
+// Files of a directory are read ahead of who opens one after the other (trail.go
+// notices, follow.go reads), with the same proofs; what fails there is no error yet.
+//
 // # Order of a shutdown
 //
 // No new opens; unmount; while that is busy, log who holds the mount and wait;

@@ -23,6 +23,7 @@ type guestListing struct {
 	done   bool   // nothing comes behind the batch
 	next   uint64 // number of the next entry, from 0; "." and ".." are the first
 	last   files.Entry
+	seen   seen
 }
 
 var (
@@ -40,10 +41,12 @@ func (l *guestListing) Readdirent(ctx context.Context) (*fuse.DirEntry, syscall.
 	}
 	e, ok, errno := l.entry(ctx)
 	if errno != 0 || !ok {
+		l.seen.end(l.n.t.follow)
 		return nil, errno
 	}
 	l.next++
 	l.last = e
+	l.seen.add(l.n.g, e)
 	mode := guestModes[e.Type]
 	return &fuse.DirEntry{Name: e.Name, Mode: mode, Ino: l.n.g.identify(e.Place, mode).Ino, Off: l.next}, 0
 }
@@ -61,6 +64,9 @@ func (l *guestListing) Lookup(ctx context.Context, name string, out *fuse.EntryO
 	})
 	if errno == 0 {
 		keep(out, forLong)
+		if n, ok := ch.Operations().(*guestNode); ok {
+			l.seen.enter(l.last.Place, n, int64(out.Attr.Size))
+		}
 	}
 	return ch, errno
 }

@@ -174,6 +174,9 @@ func (n *guestNode) Open(ctx context.Context, flags uint32) (fusefs.FileHandle, 
 		return nil, 0, errno
 	}
 	n.t.count.opens.Add(1)
+	if w := n.t.follow; w != nil {
+		w.trail.opened(listedKey{n.g, n.at})
+	}
 	return &openGuest{n: n}, fuse.FOPEN_KEEP_CACHE | fuse.FOPEN_NOFLUSH, 0
 }
 

@@ -10,7 +10,7 @@ import (
 type counters struct {
 	lookups, getattrs, listings, opens, seeks atomic.Int64
 	reads, readBytes, failedReads             atomic.Int64
-	pushed, pushDropped                       atomic.Int64
+	pushed, pushDropped, filesAhead           atomic.Int64
 	panics                                    atomic.Int64
 }
 
@@ -26,6 +26,7 @@ type Stats struct {
 	FailedReads int64 // READ requests that ended in an error
 	Pushed      int64 // bytes put into the page cache unasked
 	PushDropped int64 // pushes left out because too many waited
+	FilesAhead  int64 // guests' files read before they were opened
 	Panics      int64 // handlers that panicked: each is a bug
 	Cache       cache.Stats
 }
@@ -36,7 +37,7 @@ func (t *tree) stats() Stats {
 		Lookups: c.lookups.Load(), Getattrs: c.getattrs.Load(), Listings: c.listings.Load(),
 		Opens: c.opens.Load(), Seeks: c.seeks.Load(),
 		Reads: c.reads.Load(), ReadBytes: c.readBytes.Load(), FailedReads: c.failedReads.Load(),
-		Pushed: c.pushed.Load(), PushDropped: c.pushDropped.Load(), Panics: c.panics.Load(),
+		Pushed: c.pushed.Load(), PushDropped: c.pushDropped.Load(), FilesAhead: c.filesAhead.Load(), Panics: c.panics.Load(),
 		Cache: t.chunks.Stats(),
 	}
 }

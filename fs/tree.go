@@ -39,7 +39,8 @@ type tree struct {
 	chunks   *cache.Cache
 	maps     *disk.Maps
 	log      *slog.Logger
-	push     *pusher // nil: nothing is pushed
+	push     *pusher   // nil: nothing is pushed
+	follow   *follower // nil with it
 	ahead    ahead
 	identify func(parts ...string) fusefs.StableAttr
 	uid, gid uint32
@@ -64,7 +65,7 @@ func newTree(store chunkstore.API, opts Options) (*tree, error) {
 	t.ahead.ctx, t.ahead.stop = context.WithCancel(context.Background())
 	t.files = files.New(t.chunks, t.maps)
 	if !opts.NoPush {
-		t.push = newPusher(t)
+		t.push, t.follow = newPusher(t), newFollower(t)
 	}
 	return t, nil
 }
@@ -81,6 +82,7 @@ func (t *tree) close() {
 	t.ahead.running.Wait()
 	if t.push != nil {
 		t.push.close()
+		t.follow.close()
 	}
 	t.chunks.Close()
 }
