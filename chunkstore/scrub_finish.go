@@ -79,6 +79,7 @@ func (s *Store) FinishRepairs(ctx context.Context) (map[uint64]string, error) {
 		}
 		s.log.Info("a repaired pack is in quarantine", "pack", packName(old), "new", packName(by), "at", at)
 		moved[old] = at
+		s.files.drop(old) // or its blocks stay taken when the quarantine is emptied
 		if err := s.forgetPack(old); err != nil {
 			return moved, err
 		}

@@ -2,6 +2,8 @@ package fs
 
 import (
 	"context"
+	"errors"
+	"io"
 	"sync"
 
 	"holdfast/fs/files"
@@ -75,7 +77,8 @@ func (w *follower) read(f listedFile, buf []byte) {
 			return
 		}
 		// A short read is an error or a size that is not true: neither is pushed.
-		if n, _ := fs.ReadAt(w.ctx, f.at.Node, buf, 0); n < len(buf) {
+		n, err := fs.ReadAt(w.ctx, f.at.Node, buf, 0)
+		if n < len(buf) || err != nil && !errors.Is(err, io.EOF) {
 			return
 		}
 		if f.node.WriteCache(0, buf) == 0 {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 
 	"holdfast/chunkstore"
 	"holdfast/chunkstore/cache"
@@ -80,6 +81,7 @@ const (
 // read. get may be any store. It holds 2 MiB, a cache of 16 MiB, and each list up
 // to 50,000 ranges.
 func Compare(ctx context.Context, get cache.Getter, d *catalog.Disk, src Source, progress *Progress, into *Comparison) error {
+	get = &onceDamaged{Getter: get, dead: map[pack.ID]error{}}
 	chunks, err := cache.New(get, cache.Options{Bytes: 16 << 20})
 	if err != nil {
 		return err
@@ -120,6 +122,38 @@ func Compare(ctx context.Context, get cache.Getter, d *catalog.Disk, src Source,
 		progress.Done.Add(step)
 	}
 	return nil
+}
+
+// maxDead bounds the damaged chunks that a comparison remembers.
+const maxDead = 100000
+
+// onceDamaged asks for a damaged chunk once: each time the store would try to heal it
+// from its pack, its replicas and the live source, and say so in the log. A map of a
+// large disk that did not come back is asked for three times in each MiB below it.
+type onceDamaged struct {
+	cache.Getter
+
+	mu   sync.Mutex // guards dead
+	dead map[pack.ID]error
+}
+
+// Get implements cache.Getter.
+func (o *onceDamaged) Get(ctx context.Context, id pack.ID, buf []byte) ([]byte, error) {
+	o.mu.Lock()
+	err := o.dead[id]
+	o.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	plain, err := o.Getter.Get(ctx, id, buf)
+	if _, hurt := damageIn(err, id); hurt && ctx.Err() == nil {
+		o.mu.Lock()
+		if len(o.dead) < maxDead {
+			o.dead[id] = err
+		}
+		o.mu.Unlock()
+	}
+	return plain, err
 }
 
 // comparison is a Comparison under way.

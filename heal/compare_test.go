@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -19,10 +20,16 @@ import (
 type hurtStore struct {
 	store *chunkstore.Store
 	hurt  map[pack.ID]error
+
+	mu    sync.Mutex // guards asked
+	asked map[pack.ID]int
 }
 
 func (s *hurtStore) Get(ctx context.Context, id pack.ID, buf []byte) ([]byte, error) {
 	if err := s.hurt[id]; err != nil {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.asked[id]++
 		return nil, err
 	}
 	return s.store.Get(ctx, id, buf)
@@ -62,7 +69,7 @@ func TestCompareGoesOn(t *testing.T) {
 		"all":          everyOne(data, corrupt),
 	} {
 		t.Run(name, func(t *testing.T) {
-			get := &hurtStore{s, map[pack.ID]error{}}
+			get := &hurtStore{store: s, hurt: map[pack.ID]error{}, asked: map[pack.ID]int{}}
 			lost := make([]bool, len(c.b))
 			for p, err := range hurt {
 				get.hurt[p.ID] = err
@@ -81,6 +88,11 @@ func TestCompareGoesOn(t *testing.T) {
 				t.Fatal(err)
 			}
 			checkCompared(t, &got, c.b, live, lost)
+			for id, n := range get.asked {
+				if n > 2 { // two may have asked at once
+					t.Errorf("chunk %v, which is damaged, was asked for %d times", id, n)
+				}
+			}
 		})
 	}
 }

@@ -54,12 +54,27 @@ func TestReadAlonePassesThePageCache(t *testing.T) {
 		t.Log("no O_DIRECT here: it is read as everything else")
 		return
 	}
+	pages := func() int64 {
+		n, err := cachedPages(int(f.Fd()), 0, f.size)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	if _, err := f.ReadAt(make([]byte, len(want)), 0); err != nil {
+		t.Fatal(err)
+	}
+	full := pages()
 	dropPages(t, f)
+	if full == 0 || pages() != 0 {
+		t.Log("this filesystem lies in memory, or keeps its pages elsewhere (tmpfs, overlayfs)")
+		return
+	}
 	if _, err := f.ReadAlone(AloneBuffer(20_000), 30_000, 20_000); err != nil {
 		t.Fatal(err)
 	}
-	if n, err := cachedPages(int(f.Fd()), 0, f.size); n != 0 || err != nil {
-		t.Errorf("%d pages in the cache: %v", n, err)
+	if n := pages(); n != 0 {
+		t.Errorf("%d pages in the cache", n)
 	}
 	if f.isCached(28_672, 53_248) {
 		t.Error("what is not in the cache is said to be there")

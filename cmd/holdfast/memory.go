@@ -4,6 +4,7 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
+	"sync"
 )
 
 // captureMemory is below the 256 MiB that a capture promises to take, because
@@ -25,6 +26,8 @@ func limitMemory(bytes int64) {
 // slow to notice that a thread which waits for the disk leaves a core without work.
 func spreadThreads() {
 	if os.Getenv("GOMAXPROCS") == "" {
-		runtime.GOMAXPROCS(max(4, 2*runtime.NumCPU()))
+		spread.Do(func() { runtime.GOMAXPROCS(max(4, 2*runtime.GOMAXPROCS(0))) }) // of a container, its share of the cores
 	}
 }
+
+var spread sync.Once

@@ -69,7 +69,7 @@ func open(store Store, opts Options) (*job, error) {
 		opts.Format = image.Raw
 	}
 	if opts.Workers <= 0 {
-		opts.Workers = runtime.NumCPU() + 2 // two wait for the disks while the cores decode
+		opts.Workers = min(runtime.NumCPU(), runtime.GOMAXPROCS(0)) + 2 // two wait for the disks while the cores decode
 	}
 	opts.Workers = min(opts.Workers, maxWorkers)
 	if opts.Progress == nil {

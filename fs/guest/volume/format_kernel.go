@@ -84,6 +84,7 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // how many devices that has.
 func btrfsDevice(ctx context.Context, v guest.Volume) (number, count uint64) {
 	p := &peek{ctx: ctx, v: v}
+	defer p.done()
 	if _, ok := btrfs(p); !ok {
 		return 0, 0
 	}

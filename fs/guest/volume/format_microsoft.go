@@ -205,6 +205,7 @@ func (f *finder) ldm(disk, l place) {
 	v.Type, v.State = "ldm", Unsupported
 	v.addReason("volumes of a Windows dynamic disk are not supported")
 	p := &peek{ctx: f.ctx, v: disk.dev}
+	defer p.done()
 	at := int64(6 * 512)
 	if l.part.Type != "0x42" {
 		p.v, at = l.dev, l.dev.Size()-512

@@ -72,6 +72,7 @@ const sleeping = "a guest has gone to sleep into it"
 // into which a guest has gone to sleep. The error is that of reading it.
 func Asleep(v guest.Volume) (bool, error) {
 	p := &peek{ctx: context.Background(), v: v}
+	defer p.done()
 	f, ok := swap(p)
 	return ok && f.Type == "hibernation", p.err
 }
