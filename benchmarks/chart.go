@@ -189,10 +189,14 @@ func rangeOf(bars []bar) (low, high float64) {
 	return low - room/3, high + room
 }
 
-// decades are the axis' marks: 1, 2, 5, 10 and so on.
+// decades are the axis' marks: 1, 2, 5, 10 and so on; of a long axis 1, 10, 100.
 func decades(low, high float64) (ticks []plot.Tick) {
+	marks := []float64{1, 2, 5}
+	if high-low > 3 {
+		marks = marks[:1]
+	}
 	for e := math.Floor(low); e <= high; e++ {
-		for _, m := range []float64{1, 2, 5} {
+		for _, m := range marks {
 			v := m * math.Pow(10, e)
 			if at := math.Log10(v); at >= low && at <= high {
 				ticks = append(ticks, plot.Tick{Value: at, Label: fmt.Sprintf("%g×", v)})
