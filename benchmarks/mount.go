@@ -83,6 +83,20 @@ func (m *mounted) measure(f func() (Sample, error)) (Sample, error) {
 	return s, err
 }
 
+// settle waits, for two seconds at the most, until the daemon has answered what the
+// kernel asked for ahead of who read last: that is no answer to who reads next.
+func (m *mounted) settle() {
+	last := int64(-1)
+	for range 40 {
+		now := servedBytes(m.cmd.Process.Pid)
+		if now == last {
+			return
+		}
+		last = now
+		time.Sleep(50 * time.Millisecond)
+	}
+}
+
 // mount is a way to serve a disk: it returns the disk's path, or of the
 // directory with its images.
 type mount func(ctx context.Context) (path string, m *mounted, err error)
@@ -97,6 +111,7 @@ func through(name string, serve mount, warm, read func(ctx context.Context, path
 			return err
 		}
 		_, err = warm(ctx, path, round)
+		m.settle()
 		return err
 	}, run: func(ctx context.Context, round int) (Sample, error) {
 		return m.measure(func() (Sample, error) { return read(ctx, path, round) })
