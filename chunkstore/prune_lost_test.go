@@ -148,8 +148,16 @@ func TestLostRootOutlivesARepairAndARebuild(t *testing.T) {
 	if r, err := s.RepairPack(t.Context(), found, nil); err != nil || r.New == 0 {
 		t.Fatalf("%+v, %v", r, err)
 	}
-	if _, err := s.FinishRepairs(t.Context()); err != nil {
+	f, err := s.files.open(n) // as a read before the repair left it
+	if err != nil {
 		t.Fatal(err)
+	}
+	s.files.done(f)
+	if moved, err := s.FinishRepairs(t.Context()); err != nil || moved[n] == "" {
+		t.Fatalf("%v, %v", moved, err)
+	}
+	if s.files.take(n) != nil {
+		t.Error("a pack in quarantine is held open: its blocks stay taken when that is emptied")
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
