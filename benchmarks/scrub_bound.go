@@ -1,120 +1,109 @@
 package main
 
 import (
-	"encoding/binary"
 	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
 
-	"github.com/klauspost/compress/zstd"
-
+	"holdfast/chunkstore"
 	"holdfast/chunkstore/pack"
 )
 
-// What a deep scrub is held against: the same chunks decoded and hashed in memory,
-// in the frames in which they lie, and beside it as if each were one frame.
+// What a deep scrub is held against: its chunks decoded and hashed in memory, by
+// zstd in frames of the store's size. Beside it as if each chunk were one frame, and
+// as the store's codec has them.
 const (
 	boundFrames = "zstd decode + BLAKE3 in memory, the same frames"
 	boundWhole  = "zstd decode + BLAKE3 in memory, a frame a chunk"
+	boundOwn    = "the store's records decoded + BLAKE3 in memory"
 )
 
 // scrubBounds reads all records of a store into memory.
-func scrubBounds(store string) (bounds []contestant, err error) {
-	enc, err := newEncoder()
+func scrubBounds(store string) ([]contestant, error) {
+	cfg, err := chunkstore.ReadConfig(store)
 	if err != nil {
 		return nil, err
 	}
-	dec, err := newDecoder()
+	own, err := pack.NewCodec(cfg.Key, cfg.FrameSize, cfg.Compression)
 	if err != nil {
 		return nil, err
 	}
-	paths, err := filepath.Glob(filepath.Join(store, "packs", "*", "*.pack"))
-	if err != nil || len(paths) == 0 {
-		return nil, fmt.Errorf("read the packs of %s: %d packs, %w", store, len(paths), err)
+	framed, err := pack.NewCodec(cfg.Key, cfg.FrameSize, pack.CodecZstd)
+	if err != nil {
+		return nil, err
 	}
-	var records, whole [][]byte
+	whole, err := pack.NewCodec(cfg.Key, pack.MaxChunk, pack.CodecZstd)
+	if err != nil {
+		return nil, err
+	}
+	list := []*struct {
+		name    string
+		codec   *pack.Codec
+		records [][]byte
+	}{{name: boundFrames, codec: framed}, {name: boundWhole, codec: whole}, {name: boundOwn, codec: own}}
 	var bytes int64
-	for _, path := range paths {
-		recs, err := recordsOf(path)
-		if err != nil {
-			return nil, fmt.Errorf("read %s: %w", path, err)
+	err = eachRecord(store, func(e pack.Entry, rec []byte) error {
+		plain, err := own.Decode(nil, rec, e.ID)
+		for _, b := range list {
+			b.records = append(b.records, b.codec.Encode(nil, e.Kind, e.ID, plain).Bytes)
 		}
-		plain := make([]byte, 0, chunkSize+slack)
-		for _, rec := range recs {
-			if plain, err = decodeRecord(dec, rec, plain[:0]); err != nil {
-				return nil, fmt.Errorf("read %s: %w", path, err)
-			}
-			whole, bytes = append(whole, enc.EncodeAll(plain, nil)), bytes+int64(len(plain))
-		}
-		records = append(records, recs...)
+		bytes += int64(len(plain))
+		return err
+	})
+	if err != nil {
+		return nil, err
 	}
-	frames := func(rec []byte, buf *[]byte) error {
-		if cap(*buf) < chunkSize+slack {
-			*buf = make([]byte, 0, chunkSize+slack)
-		}
-		plain, err := decodeRecord(dec, rec, (*buf)[:0])
-		if err != nil {
+	var bounds []contestant
+	for _, b := range list {
+		prove := func(rec []byte, buf *[]byte) error {
+			if cap(*buf) < pack.MaxChunk+pack.Slack {
+				*buf = make([]byte, 0, pack.MaxChunk+pack.Slack)
+			}
+			_, err := b.codec.Decode(*buf, rec, pack.ID(rec[16:48]))
 			return err
 		}
-		return hash(plain, nil)
+		bounds = append(bounds, warmed(inMemory(b.name, runtime.NumCPU(), b.records, bytes, prove)))
 	}
-	cores := runtime.NumCPU()
-	return []contestant{
-		warmed(inMemory(boundFrames, cores, records, bytes, frames)),
-		warmed(inMemory(boundWhole, cores, whole, bytes, decode(dec, hash))),
-	}, nil
+	return bounds, nil
 }
 
-// recordsOf returns the records of a pack.
-func recordsOf(path string) ([][]byte, error) {
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
+// eachRecord calls do for each record of a store's packs.
+func eachRecord(store string, do func(pack.Entry, []byte) error) error {
+	paths, err := filepath.Glob(filepath.Join(store, "packs", "*", "*.pack"))
+	if err != nil || len(paths) == 0 {
+		return fmt.Errorf("read the packs of %s: %d packs, %w", store, len(paths), err)
 	}
+	for _, path := range paths {
+		if err := eachRecordOf(path, do); err != nil {
+			return fmt.Errorf("read %s: %w", path, err)
+		}
+	}
+	return nil
+}
+
+func eachRecordOf(path string, do func(pack.Entry, []byte) error) error {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer f.Close()
-	_, entries, err := pack.ReadFooter(f, int64(len(b)))
+	st, err := f.Stat()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	recs := make([][]byte, len(entries))
-	for i, e := range entries {
-		end := int64(e.Offset) + int64(e.RecordLen())
-		if end > int64(len(b)) {
-			return nil, fmt.Errorf("record %d ends at byte %d of %d", i, end, len(b))
+	_, entries, err := pack.ReadFooter(f, st.Size())
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		rec := make([]byte, e.RecordLen())
+		if _, err := f.ReadAt(rec, int64(e.Offset)); err != nil {
+			return err
 		}
-		recs[i] = b[e.Offset:end:end]
-	}
-	return recs, nil
-}
-
-// decodeRecord appends the plain bytes of a record that is whole, as package pack
-// draws it.
-func decodeRecord(dec *zstd.Decoder, rec, buf []byte) ([]byte, error) {
-	const tableEntry = 20 // 4 bytes of length, 16 of sum
-	plainLen, payload := int(binary.LittleEndian.Uint32(rec[8:])), rec[pack.RecordHeaderLen:]
-	if pack.CodecID(rec[5]) == pack.CodecRaw {
-		return append(buf, payload...), nil
-	}
-	if rec[6] == 0 {
-		return dec.DecodeAll(payload, buf)
-	}
-	size := 1 << rec[6]
-	frames := (plainLen + size - 1) / size
-	table, data := payload[:frames*tableEntry], payload[frames*tableEntry:]
-	for i := range frames {
-		n, plain := int(binary.LittleEndian.Uint32(table[i*tableEntry:])), min(size, plainLen-i*size)
-		var err error
-		if n == plain {
-			buf = append(buf, data[:n]...)
-		} else if buf, err = dec.DecodeAll(data[:n], buf); err != nil {
-			return nil, err
+		if err := do(e, rec); err != nil {
+			return err
 		}
-		data = data[n:]
 	}
-	return buf, nil
+	return nil
 }

@@ -206,12 +206,13 @@ func TestWholeLeftoverIsProved(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		gap := make([]byte, 20<<10)
-		if _, err := f.WriteAt(gap, 4096); err != nil {
+		first, last := p.Entries()[0], p.Entries()[1]
+		if _, err := f.WriteAt(make([]byte, first.RecordLen()/2), int64(first.Offset)+pack.RecordHeaderLen); err != nil {
 			t.Fatal(err)
 		}
 		if !noParity { // nor what would heal it
-			if _, err := f.WriteAt(make([]byte, p.FileSize()-70000-pack.TrailerLen), 70000); err != nil {
+			parity := int64(last.Offset) + int64(last.RecordLen()) + 1024 // behind footer, sums and trailer
+			if _, err := f.WriteAt(make([]byte, p.FileSize()-parity-pack.TrailerLen), parity); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -116,6 +116,7 @@ type API interface {
 type Info struct {
 	StoreID       string // 32 hexadecimal digits
 	FormatVersion int
+	Compression   pack.CodecID // of new records
 	Created       time.Time
 	FrameSize     int  // plain bytes that decode alone; MaxChunk means one frame a chunk
 	NoParity      bool // packs have no parity

@@ -15,9 +15,17 @@ import (
 	"holdfast/chunkstore/pack"
 )
 
-// FormatVersion is the store format that this program writes, and the newest
-// that it reads.
-const FormatVersion = 1
+// FormatVersion is the newest store format that this program writes and reads.
+// Format 2 is format 1 with records in MinLZ.
+const FormatVersion = 2
+
+// formatOf returns the oldest format that a store of such records can have.
+func formatOf(compress pack.CodecID) int {
+	if compress == pack.CodecZstd {
+		return 1
+	}
+	return FormatVersion
+}
 
 const (
 	configName = "config.json"
@@ -38,6 +46,7 @@ type configFile struct {
 	Created   time.Time `json:"created"`
 	FrameSize int       `json:"frame_size"`
 	NoParity  bool      `json:"no_parity"`
+	Compress  string    `json:"compression,omitempty"` // of records to come; absent in format 1: zstd
 	Key       struct {
 		Wrapping string `json:"wrapping"` // "none": the key itself follows
 		Key      string `json:"key"`
@@ -59,11 +68,12 @@ const defaultFrameSize = 16 << 10
 
 // CreateOptions say how a new store is made. The zero value is the default.
 type CreateOptions struct {
-	FS        vfs.FS    // nil: the machine's
-	FrameSize int       // plain bytes that decode alone; pack.MaxChunk: one frame a chunk; 0: 16 KiB
-	NoParity  bool      // packs without parity: 7 % smaller, and damage does not heal by itself
-	Created   time.Time // zero: now
-	Key       *pack.Key // nil: a random one; a replica has its origin's
+	FS        vfs.FS       // nil: the machine's
+	FrameSize int          // plain bytes that decode alone; pack.MaxChunk: one frame a chunk; 0: 16 KiB
+	NoParity  bool         // packs without parity: 7 % smaller, and damage does not heal by itself
+	Compress  pack.CodecID // CodecZstd or CodecMinLZ; 0: MinLZ
+	Created   time.Time    // zero: now
+	Key       *pack.Key    // nil: a random one; a replica has its origin's
 }
 
 // Create makes an empty store in dir, which must not exist or be empty.
@@ -72,11 +82,17 @@ func Create(dir string, opts CreateOptions) (Config, error) {
 	if opts.FrameSize == 0 {
 		opts.FrameSize = defaultFrameSize
 	}
+	if opts.Compress == 0 {
+		opts.Compress = pack.CodecMinLZ
+	}
 	if opts.Created.IsZero() {
 		opts.Created = time.Now()
 	}
-	cfg := Config{Info: Info{FormatVersion: FormatVersion, FrameSize: opts.FrameSize, NoParity: opts.NoParity, Created: opts.Created.UTC().Truncate(time.Second)}}
-	if _, err := pack.NewCodec(cfg.Key, opts.FrameSize); err != nil {
+	cfg := Config{Info: Info{
+		FormatVersion: formatOf(opts.Compress), Compression: opts.Compress,
+		FrameSize: opts.FrameSize, NoParity: opts.NoParity, Created: opts.Created.UTC().Truncate(time.Second),
+	}}
+	if _, err := pack.NewCodec(cfg.Key, opts.FrameSize, opts.Compress); err != nil {
 		return Config{}, fmt.Errorf("create store: %w", err)
 	}
 	names, err := fsys.List(dir)
@@ -120,6 +136,9 @@ func orDefault(fsys vfs.FS) vfs.FS {
 
 func writeConfig(fsys vfs.FS, dir, name string, cfg Config) error {
 	c := configFile{Format: cfg.FormatVersion, StoreID: cfg.StoreID, Created: cfg.Created, FrameSize: cfg.FrameSize, NoParity: cfg.NoParity}
+	if cfg.FormatVersion > 1 {
+		c.Compress = cfg.Compression.String()
+	}
 	c.Key.Wrapping, c.Key.Key = "none", hex.EncodeToString(cfg.Key[:])
 	c.Sum = configSum(c)
 	b, err := json.MarshalIndent(c, "", "  ")
@@ -233,7 +252,17 @@ func parseConfig(name string, b []byte) (Config, error) {
 	if c.Key.Wrapping != "none" {
 		return Config{}, fmt.Errorf("%s: unknown key wrapping %q: use a newer holdfast", name, c.Key.Wrapping)
 	}
-	cfg := Config{Info: Info{StoreID: c.StoreID, FormatVersion: c.Format, Created: c.Created, FrameSize: c.FrameSize, NoParity: c.NoParity}}
+	compress := pack.CodecZstd
+	if c.Format > 1 {
+		var err error
+		if compress, err = pack.ParseCompression(c.Compress); err != nil {
+			return Config{}, fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	cfg := Config{Info: Info{
+		StoreID: c.StoreID, FormatVersion: c.Format, Compression: compress,
+		Created: c.Created, FrameSize: c.FrameSize, NoParity: c.NoParity,
+	}}
 	id, err := hex.DecodeString(c.StoreID)
 	if err != nil || len(id) != 16 {
 		return Config{}, fmt.Errorf("%s: store id %q is not 32 hexadecimal digits", name, c.StoreID)

@@ -19,6 +19,9 @@ import (
 // that neither can hold the other's.
 var ErrOtherKey = errors.New("it has another key: its chunks bear other names, so nothing of it can heal this store")
 
+// ErrOlderFormat says that a replica's format lacks what the store's has.
+var ErrOlderFormat = errors.New("it has an older format")
+
 // Replica is the store that versions are copied to.
 type Replica interface {
 	chunkstore.API
@@ -137,6 +140,9 @@ func (r *replication) run(ctx context.Context) error {
 	}
 	if probe := []byte("holdfast"); r.src.ID(probe) != r.dst.ID(probe) {
 		return ErrOtherKey
+	}
+	if own, its := r.src.Info().FormatVersion, r.dst.Info().FormatVersion; its < own {
+		return fmt.Errorf("%w: %d, and this store has %d", ErrOlderFormat, its, own)
 	}
 	st, err := r.dst.Stats(ctx)
 	if err != nil {

@@ -25,6 +25,7 @@ import (
 	"holdfast/capture/source"
 	"holdfast/chunkstore"
 	"holdfast/chunkstore/catalog"
+	format "holdfast/chunkstore/pack"
 	"holdfast/heal"
 )
 
@@ -41,6 +42,8 @@ var fixtureKinds = map[string]struct {
 	"frames":        {CreateOptions: chunkstore.CreateOptions{FrameSize: 16 << 10, NoParity: true}},
 	"frames-parity": {CreateOptions: chunkstore.CreateOptions{FrameSize: 16 << 10}},
 	"aged":          {CreateOptions: chunkstore.CreateOptions{FrameSize: 16 << 10}, aged: true},
+	"minlz":         {CreateOptions: chunkstore.CreateOptions{FrameSize: 16 << 10, Compress: format.CodecMinLZ, NoParity: true}},
+	"minlz-aged":    {CreateOptions: chunkstore.CreateOptions{FrameSize: 16 << 10, Compress: format.CodecMinLZ}, aged: true},
 }
 
 const maxFixture = 300 << 10
@@ -86,7 +89,7 @@ func makeFixture(t *testing.T, name string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := fixture{Format: chunkstore.FormatVersion, FrameSize: opts.FrameSize, Parity: !opts.NoParity}
+	want := fixture{Format: s.Info().FormatVersion, FrameSize: opts.FrameSize, Parity: !opts.NoParity, Compression: s.Info().Compression.String()}
 	for i, c := range []struct {
 		vm    string
 		disks map[string][]byte

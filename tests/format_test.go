@@ -26,6 +26,8 @@ type fixture struct {
 	FrameSize int              `json:"frame_size,omitempty"`
 	Parity    bool             `json:"parity,omitempty"`
 	Pruning   *catalog.Pruning `json:"pruning,omitempty"`
+
+	Compression string `json:"compression,omitempty"` // absent: zstd
 }
 
 type fixtureVersion struct {
@@ -39,7 +41,7 @@ type fixtureVersion struct {
 func (v fixtureVersion) ref() string { return string(v.VM) + "@" + v.ID }
 
 // TestStoresOfEachFormat opens stores as earlier programs left them, with the
-// index that they left and without one: everything is listed, proved and read,
+// index that they left, without one and after an upgrade: everything is listed, proved and read,
 // and new versions can be added.
 func TestStoresOfEachFormat(t *testing.T) {
 	if *newFixture != "" {
@@ -50,26 +52,29 @@ func TestStoresOfEachFormat(t *testing.T) {
 		t.Fatalf("%d stores for %d formats, %v", len(archives), chunkstore.FormatVersion, err)
 	}
 	for _, archive := range archives {
-		for _, index := range []string{"stored index", "no index"} {
-			t.Run(strings.TrimSuffix(filepath.Base(archive), ".tar.zst")+", "+index, func(t *testing.T) {
+		for _, state := range []string{"stored index", "no index", "upgraded"} {
+			t.Run(strings.TrimSuffix(filepath.Base(archive), ".tar.zst")+", "+state, func(t *testing.T) {
 				dir := t.TempDir()
 				unpack(t, archive, dir)
 				p := &program{t, "", filepath.Join(dir, "store")}
 				if p.bin, err = built(); err != nil {
 					t.Fatal(err)
 				}
-				if index == "no index" {
+				switch state {
+				case "no index":
 					if err := os.RemoveAll(filepath.Join(p.store, "index")); err != nil {
 						t.Fatal(err)
 					}
+				case "upgraded":
+					p.must("upgrade")
 				}
-				p.checkFixture(dir)
+				p.checkFixture(dir, state == "upgraded")
 			})
 		}
 	}
 }
 
-func (p *program) checkFixture(dir string) {
+func (p *program) checkFixture(dir string, upgraded bool) {
 	p.Helper()
 	var want fixture
 	b, err := os.ReadFile(filepath.Join(dir, "want.json"))
@@ -79,8 +84,13 @@ func (p *program) checkFixture(dir string) {
 	if err != nil || len(want.Versions) < 4 {
 		p.Fatalf("%d versions, %v", len(want.Versions), err)
 	}
-	if out := p.must("status", "--json"); !strings.Contains(out, fmt.Sprintf(`"format_version": %d`, want.Format)) {
-		p.Errorf("want format %d:\n%s", want.Format, out)
+	if upgraded {
+		want.Format, want.Compression = chunkstore.FormatVersion, "minlz"
+	} else if want.Compression == "" {
+		want.Compression = "zstd"
+	}
+	if out := p.must("status", "--json"); !strings.Contains(out, fmt.Sprintf(`"compression": %q`, want.Compression)) || !strings.Contains(out, fmt.Sprintf(`"format_version": %d`, want.Format)) {
+		p.Errorf("want format %d, compression %s:\n%s", want.Format, want.Compression, out)
 	}
 	seen, listed := map[string][]string{}, map[string][]string{}
 	for _, v := range want.Versions {

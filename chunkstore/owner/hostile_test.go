@@ -30,7 +30,7 @@ func impostor(t *testing.T, answer http.HandlerFunc) (*client, string) {
 	go srv.Serve(l)
 	cfg, err := chunkstore.ReadConfig(dir)
 	mustUnix(t, err)
-	codec, err := pack.NewCodec(cfg.Key, 0)
+	codec, err := pack.NewCodec(cfg.Key, 0, pack.CodecMinLZ)
 	mustUnix(t, err)
 	base, cancel := context.WithCancel(context.Background())
 	c := newClient(base, d, codec, cfg.Info)

@@ -2,34 +2,33 @@ package pack
 
 import (
 	"fmt"
-	"runtime"
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/zeebo/blake3"
 )
-
-// Slack is how much more capacity than the plain length a buffer needs for
-// the decoder's fast path: klauspost/compress leaves its bounds-checked loop
-// only when it may overwrite (measured: x1.4).
-const Slack = 64
 
 // Codec turns plain bytes into records and back, and proves what comes back.
 // It is safe for concurrent use.
 type Codec struct {
 	ids       *hashers
 	frameSums *hashers
-	frameLog  uint8 // of records that Encode makes; 0: one frame
-	enc       *zstd.Encoder
-	dec       *zstd.Decoder
+	frameLog  uint8         // of records that Encode makes; 0: one frame
+	compress  CodecID       // of records that Encode makes
+	zstdEnc   *zstd.Encoder // of a codec that makes such records
+	zstdDec   *zstd.Decoder
 }
 
 // NewCodec returns a codec for chunks named under key. frameSize is the plain
 // bytes that decode alone in records it makes: a power of two from 4 KiB to
-// MaxChunk; MaxChunk, or 0, means one frame a chunk. Reading knows every size.
-func NewCodec(key Key, frameSize int) (*Codec, error) {
+// MaxChunk; MaxChunk, or 0, means one frame a chunk. compress is CodecMinLZ or
+// CodecZstd. Reading knows every size and both.
+func NewCodec(key Key, frameSize int, compress CodecID) (*Codec, error) {
+	if compress != CodecMinLZ && compress != CodecZstd {
+		return nil, fmt.Errorf("%v does not compress", compress)
+	}
 	var frameKey [32]byte
 	blake3.DeriveKey("holdfast 2026-11-21 frame sum", key[:], frameKey[:])
-	c := &Codec{ids: newHashers(key[:]), frameSums: newHashers(frameKey[:])}
+	c := &Codec{ids: newHashers(key[:]), frameSums: newHashers(frameKey[:]), compress: compress}
 	if frameSize != 0 && frameSize != MaxChunk {
 		log, err := frameLogOf(frameSize)
 		if err != nil {
@@ -38,20 +37,12 @@ func NewCodec(key Key, frameSize int) (*Codec, error) {
 		c.frameLog = log
 	}
 	var err error
-	c.enc, err = zstd.NewWriter(nil,
-		zstd.WithEncoderLevel(zstd.SpeedFastest),
-		zstd.WithEncoderConcurrency(runtime.GOMAXPROCS(0)),
-		zstd.WithEncoderCRC(false), // the record's sum and the chunk id check more
-		zstd.WithWindowSize(MaxChunk),
-		zstd.WithLowerEncoderMem(true))
-	if err != nil {
-		return nil, fmt.Errorf("start compressor: %w", err)
+	if compress == CodecZstd {
+		if c.zstdEnc, err = newZstdEncoder(); err != nil {
+			return nil, fmt.Errorf("start compressor: %w", err)
+		}
 	}
-	c.dec, err = zstd.NewReader(nil,
-		zstd.WithDecoderConcurrency(runtime.GOMAXPROCS(0)),
-		zstd.WithDecoderMaxMemory(2*MaxChunk),
-		zstd.WithDecodeAllCapLimit(true)) // a hostile frame can't grow past the buffer
-	if err != nil {
+	if c.zstdDec, err = newZstdDecoder(); err != nil {
 		return nil, fmt.Errorf("start decompressor: %w", err)
 	}
 	return c, nil
@@ -66,17 +57,16 @@ func (c *Codec) ID(plain []byte) ID { return c.ids.sum(plain) }
 // MaxChunk.
 func (c *Codec) Encode(buf []byte, kind Kind, id ID, plain []byte) Record {
 	start := len(buf)
-	h := header{kind: kind, codec: CodecZstd, plainLen: len(plain), id: id}
+	h := header{kind: kind, codec: c.compress, plainLen: len(plain), id: id}
 	buf = append(buf, make([]byte, RecordHeaderLen)...)
 	if c.frameLog != 0 && len(plain) > 1<<c.frameLog {
 		h.frameLog = c.frameLog
 		buf = c.appendFrames(buf, id, plain)
 	} else {
-		buf = c.enc.EncodeAll(plain, buf)
-	}
-	if h.frameLog == 0 && tooLong(len(buf)-start-RecordHeaderLen, len(plain)) {
-		h.codec = CodecRaw
-		buf = append(buf[:start+RecordHeaderLen], plain...)
+		var shrunk bool
+		if buf, shrunk = c.deflate(buf, plain); !shrunk {
+			h.codec = CodecRaw
+		}
 	}
 	rec := buf[start:]
 	h.payloadLen = len(rec) - RecordHeaderLen
@@ -85,9 +75,6 @@ func (c *Codec) Encode(buf []byte, kind Kind, id ID, plain []byte) Record {
 	copy(rec[recordSumOff:], h.sum[:])
 	return Record{ID: id, Kind: kind, PlainLen: len(plain), Bytes: rec}
 }
-
-// tooLong reports whether a compressed length is not worth its decoding.
-func tooLong(stored, plain int) bool { return stored > plain-plain/32 }
 
 // Decode returns the plain bytes of the record at the start of rec, proved to
 // be chunk want. It uses buf's capacity when that is at least the plain length
@@ -144,26 +131,5 @@ func (c *Codec) decodePayload(buf []byte, h *header, payload []byte) ([]byte, er
 	case h.frameLog != 0:
 		return c.decodeFrames(buf, h, payload)
 	}
-	return c.inflate(buf, payload, h.plainLen)
-}
-
-// inflate appends one zstd frame that must hold exactly n plain bytes. buf has
-// the capacity for them.
-func (c *Codec) inflate(buf, frame []byte, n int) (out []byte, err error) {
-	defer func() {
-		// The decoder is a library that reads stored bytes, which may be
-		// anything: a fault in it must not end the process.
-		if r := recover(); r != nil {
-			out, err = nil, fmt.Errorf("decompress: the decoder failed: %v", r)
-		}
-	}()
-	start := len(buf)
-	out, err = c.dec.DecodeAll(frame, buf)
-	if err != nil {
-		return nil, fmt.Errorf("decompress: %w", err)
-	}
-	if len(out)-start != n {
-		return nil, fmt.Errorf("decompress: got %d bytes, want %d", len(out)-start, n)
-	}
-	return out, nil
+	return c.inflate(buf, payload, h.plainLen, h.codec)
 }

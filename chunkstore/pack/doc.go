@@ -1,6 +1,6 @@
 // Package pack is the format of records and packs: how chunks lie on disk.
 // All numbers are little-endian and bounded; what is written here is on disk
-// and must not change within format version 1.
+// and must not change within a format version. Format 2 is format 1 with one more codec.
 //
 // # Pack
 //
@@ -66,7 +66,7 @@
 //
 //	 0  4  magic "HFr1"
 //	 4  1  kind
-//	 5  1  codec: 0 stored as it is, 1 zstd
+//	 5  1  codec: 0 stored as it is, 1 zstd, 2 MinLZ (since format 2)
 //	 6  1  frames: 0 one frame, else log2 of the plain bytes of each frame
 //	 7  1  sealing: 0 not encrypted
 //	 8  4  plain length, 1..65536
@@ -78,7 +78,7 @@
 // the stored bytes without the store's key and without decoding them. The
 // chunk id proves the plain bytes; nothing is served unless it fits.
 //
-// With frames (codec zstd only, also where nothing shrinks) the payload begins
+// With frames (codecs 1 and 2 only, also where nothing shrinks) the payload begins
 // with a table of one entry of 20 bytes a frame, then the frames follow:
 //
 //	0  4  stored length of the frame; equal to its plain length: not compressed

@@ -42,12 +42,7 @@ func (c *Codec) appendFrames(buf []byte, id ID, plain []byte) []byte {
 	for i := range n {
 		from, to := framePlain(len(plain), c.frameLog, i)
 		start := len(buf)
-		buf = c.enc.EncodeAll(plain[from:to], buf)
-		// As many bytes as plain would be read as not compressed. Few bytes may
-		// become that many, and tooLong allows it below 32.
-		if n := len(buf) - start; n == to-from || tooLong(n, to-from) {
-			buf = append(buf[:start], plain[from:to]...)
-		}
+		buf, _ = c.deflate(buf, plain[from:to])
 		e := buf[table+i*frameEntryLen:]
 		binary.LittleEndian.PutUint32(e, uint32(len(buf)-start))
 		s := c.frameSum(plain[from:to], id, i)
@@ -68,7 +63,7 @@ func (c *Codec) decodeFrames(buf []byte, h *header, payload []byte) ([]byte, err
 			return nil, err
 		}
 		off += len(stored)
-		if buf, err = c.decodeFrame(buf, stored, i, to-from); err != nil {
+		if buf, err = c.decodeFrame(buf, h, stored, i, to-from); err != nil {
 			return nil, err
 		}
 	}
@@ -78,12 +73,12 @@ func (c *Codec) decodeFrames(buf []byte, h *header, payload []byte) ([]byte, err
 	return buf, nil
 }
 
-// decodeFrame appends the n plain bytes of frame i, and proves nothing.
-func (c *Codec) decodeFrame(buf, stored []byte, i, n int) ([]byte, error) {
+// decodeFrame appends the n plain bytes of frame i of record h, and proves nothing.
+func (c *Codec) decodeFrame(buf []byte, h *header, stored []byte, i, n int) ([]byte, error) {
 	if len(stored) == n {
 		return append(buf, stored...), nil
 	}
-	buf, err := c.inflate(buf, stored, n)
+	buf, err := c.inflate(buf, stored, n, h.codec)
 	if err != nil {
 		return nil, fmt.Errorf("frame %d: %w", i, err)
 	}

@@ -122,8 +122,8 @@ func parseEntry(b []byte, limit int64) (Entry, error) {
 	}
 	copy(e.ID[:], b)
 	switch {
-	case e.Kind < KindData || e.Kind > KindRoot || e.Codec > CodecZstd:
-		return Entry{}, fmt.Errorf("unknown %v or codec %d", e.Kind, e.Codec)
+	case e.Kind < KindData || e.Kind > KindRoot || e.Codec > CodecMinLZ:
+		return Entry{}, fmt.Errorf("unknown %v or codec %d", e.Kind, uint8(e.Codec))
 	case e.PlainLen == 0 || e.PlainLen > MaxChunk || e.PayloadLen == 0 || e.PayloadLen > MaxRecord-RecordHeaderLen:
 		return Entry{}, fmt.Errorf("lengths %d and %d out of bounds", e.PlainLen, e.PayloadLen)
 	case e.Offset < HeaderLen || int64(e.Offset)+int64(e.RecordLen()) > limit:

@@ -107,7 +107,7 @@ func (c *Codec) decodeRun(buf []byte, h *header, payload []byte, p Part) ([]byte
 		}
 		stored := payload[off-n : off]
 		start := len(buf)
-		if buf, err = c.decodeFrame(buf, stored, i, to-from); err != nil {
+		if buf, err = c.decodeFrame(buf, h, stored, i, to-from); err != nil {
 			return nil, err
 		}
 		sum := payload[i*frameEntryLen+4 : (i+1)*frameEntryLen]

@@ -55,7 +55,7 @@ func proveWith(t *testing.T, b []byte, opts ProveOptions) (Proof, int) {
 // in several: the same records come in the same order, whatever of them is hurt,
 // can't be read or fails the caller's check.
 func TestProveInSteps(t *testing.T) {
-	c, err := NewCodec(Key{1}, 0)
+	c, err := NewCodec(Key{1}, 0, CodecMinLZ)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -141,7 +141,7 @@ func (h *holedReader) ReadAt(p []byte, off int64) (int, error) {
 
 func smallPack(t *testing.T, opts WriterOptions) []byte {
 	t.Helper()
-	c, err := NewCodec(Key{1}, 0)
+	c, err := NewCodec(Key{1}, 0, CodecMinLZ)
 	if err != nil {
 		t.Fatal(err)
 	}

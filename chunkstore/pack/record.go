@@ -22,9 +22,29 @@ const (
 type CodecID uint8
 
 const (
-	CodecRaw  CodecID = 0
-	CodecZstd CodecID = 1
+	CodecRaw   CodecID = 0
+	CodecZstd  CodecID = 1
+	CodecMinLZ CodecID = 2 // since format 2
 )
+
+var codecNames = [...]string{CodecRaw: "none", CodecZstd: "zstd", CodecMinLZ: "minlz"}
+
+func (c CodecID) String() string {
+	if int(c) < len(codecNames) {
+		return codecNames[c]
+	}
+	return fmt.Sprintf("codec %d", uint8(c))
+}
+
+// ParseCompression returns the codec that compresses of that name.
+func ParseCompression(name string) (CodecID, error) {
+	for _, c := range []CodecID{CodecMinLZ, CodecZstd} {
+		if c.String() == name {
+			return c, nil
+		}
+	}
+	return 0, fmt.Errorf("compression %q: there are %v and %v", name, CodecMinLZ, CodecZstd)
+}
 
 // Record is one chunk as it lies in a pack.
 type Record struct {
@@ -66,8 +86,8 @@ func parseHeader(b []byte) (header, error) {
 	switch {
 	case h.kind < KindData || h.kind > KindRoot:
 		return header{}, fmt.Errorf("record header: unknown %v", h.kind)
-	case h.codec > CodecZstd:
-		return header{}, fmt.Errorf("record header: unknown codec %d: a newer holdfast wrote it", h.codec)
+	case h.codec > CodecMinLZ:
+		return header{}, fmt.Errorf("record header: unknown codec %d: a newer holdfast wrote it", uint8(h.codec))
 	case b[7] != 0:
 		return header{}, fmt.Errorf("record header: unknown sealing %d: a newer holdfast wrote it", b[7])
 	case plain == 0 || plain > MaxChunk:
@@ -76,8 +96,8 @@ func parseHeader(b []byte) (header, error) {
 		return header{}, fmt.Errorf("record header: payload length %d out of bounds", payload)
 	case h.codec == CodecRaw && payload != plain:
 		return header{}, fmt.Errorf("record header: payload of %d bytes stored as it is, plain length %d", payload, plain)
-	case h.frameLog != 0 && (h.codec != CodecZstd || h.frameLog < minFrameLog || h.frameLog > maxFrameLog):
-		return header{}, fmt.Errorf("record header: frames of 2^%d bytes with codec %d", h.frameLog, h.codec)
+	case h.frameLog != 0 && (h.codec == CodecRaw || h.frameLog < minFrameLog || h.frameLog > maxFrameLog):
+		return header{}, fmt.Errorf("record header: frames of 2^%d bytes with codec %d", h.frameLog, uint8(h.codec))
 	}
 	h.plainLen, h.payloadLen = int(plain), int(payload)
 	copy(h.id[:], b[16:])

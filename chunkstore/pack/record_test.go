@@ -5,15 +5,33 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"testing"
+
+	"github.com/klauspost/compress/s2"
 )
+
+var testCompressions = []CodecID{CodecMinLZ, CodecZstd}
 
 func testCodec(t testing.TB, frameSize int) *Codec {
 	t.Helper()
-	c, err := NewCodec(Key{1, 2, 3}, frameSize)
+	return testCodecBy(t, frameSize, CodecMinLZ)
+}
+
+func testCodecBy(t testing.TB, frameSize int, by CodecID) *Codec {
+	t.Helper()
+	c, err := NewCodec(Key{1, 2, 3}, frameSize, by)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return c
+}
+
+// testCodecs are codecs of each compression, with frames and without.
+func testCodecs(t testing.TB) (list []*Codec) {
+	t.Helper()
+	for _, by := range testCompressions {
+		list = append(list, testCodecBy(t, 0, by), testCodecBy(t, 4<<10, by))
+	}
+	return list
 }
 
 // plainOf returns n bytes fixed by seed; a share of them compresses.
@@ -32,8 +50,14 @@ var (
 )
 
 func TestRecordRoundTrip(t *testing.T) {
+	for _, by := range testCompressions {
+		t.Run(by.String(), func(t *testing.T) { testRoundTrip(t, by) })
+	}
+}
+
+func testRoundTrip(t *testing.T, by CodecID) {
 	for _, frame := range testFrames {
-		c := testCodec(t, frame)
+		c := testCodecBy(t, frame, by)
 		for _, n := range testSizes {
 			for _, share := range []float64{0, 0.5, 1} {
 				plain := plainOf(uint64(n), n, share)
@@ -70,10 +94,12 @@ func TestRecordRoundTrip(t *testing.T) {
 
 func TestCompressibleBytesShrink(t *testing.T) {
 	for _, frame := range testFrames {
-		plain := plainOf(1, MaxChunk, 1)
-		rec := testCodec(t, frame).Encode(nil, KindData, ID{}, plain)
-		if len(rec.Bytes) > MaxChunk/8 {
-			t.Errorf("frame %d: %d bytes stored of %d", frame, len(rec.Bytes), MaxChunk)
+		for _, by := range testCompressions {
+			plain := plainOf(1, MaxChunk, 1)
+			rec := testCodecBy(t, frame, by).Encode(nil, KindData, ID{}, plain)
+			if len(rec.Bytes) > MaxChunk/8 || CodecID(rec.Bytes[5]) != by {
+				t.Errorf("frame %d, %v: %d bytes stored of %d, codec %d", frame, by, len(rec.Bytes), MaxChunk, rec.Bytes[5])
+			}
 		}
 	}
 }
@@ -82,7 +108,13 @@ func TestCompressibleBytesShrink(t *testing.T) {
 // compress to as many bytes as they have: a frame stored in its plain length is
 // not compressed.
 func TestShortLastFrames(t *testing.T) {
-	c := testCodec(t, 4<<10)
+	for _, by := range testCompressions {
+		testShortLastFrames(t, testCodecBy(t, 4<<10, by))
+	}
+}
+
+func testShortLastFrames(t *testing.T, c *Codec) {
+	t.Helper()
 	for n := 1; n <= 64; n++ {
 		for period := 1; period <= 10; period++ {
 			plain := plainOf(uint64(n), 4<<10+n, 0)
@@ -101,8 +133,52 @@ func TestShortLastFrames(t *testing.T) {
 
 func TestFrameSizes(t *testing.T) {
 	for _, bad := range []int{-1, 1, 2048, 5000, 3 << 12, 128 << 10} {
-		if _, err := NewCodec(Key{}, bad); err == nil {
+		if _, err := NewCodec(Key{}, bad, CodecMinLZ); err == nil {
 			t.Errorf("frame size %d was taken", bad)
+		}
+	}
+	for _, bad := range []CodecID{CodecRaw, CodecMinLZ + 1} {
+		if _, err := NewCodec(Key{}, 0, bad); err == nil {
+			t.Errorf("%v was taken", bad)
+		}
+	}
+}
+
+// TestCompressionNames has each codec's name name it again.
+func TestCompressionNames(t *testing.T) {
+	for _, by := range testCompressions {
+		if got, err := ParseCompression(by.String()); got != by || err != nil {
+			t.Errorf("%v: %v, %v", by, got, err)
+		}
+	}
+	for _, bad := range []string{"", "none", "lz4", "codec 3", "ZSTD"} {
+		if got, err := ParseCompression(bad); err == nil {
+			t.Errorf("%q is %v", bad, got)
+		}
+	}
+}
+
+// TestOnlyMinLZBlocks gives the decoder what its library reads too: blocks of
+// S2, and of another length than the record says.
+func TestOnlyMinLZBlocks(t *testing.T) {
+	c, plain := testCodec(t, 0), plainOf(3, 9000, 0.9)
+	block, shrunk := c.deflate(nil, plain)
+	if got, err := c.inflate(make([]byte, 0, 9000), block, 9000, CodecMinLZ); !shrunk || err != nil || !bytes.Equal(got, plain) {
+		t.Fatal(shrunk, err)
+	}
+	for what, b := range map[string][]byte{
+		"S2": s2.Encode(nil, plain), "Snappy": s2.EncodeSnappy(nil, plain), "empty": {}, "zero": {0}, "cut off": block[:len(block)-1],
+		"long": {0, 0xff, 0xff, 0xff, 0x03, 1, 2, 3}, "literals": append([]byte{0, 0}, plain...),
+	} {
+		for _, n := range []int{8999, 9001} {
+			if got, err := c.inflate(make([]byte, 0, 9001+Slack), b, n, CodecMinLZ); err == nil {
+				t.Errorf("%s: %d bytes were taken", what, len(got))
+			}
+		}
+	}
+	for _, b := range [][]byte{s2.Encode(nil, plain), s2.EncodeSnappy(nil, plain)} {
+		if _, err := c.inflate(make([]byte, 0, 9000), b, 9000, CodecMinLZ); err == nil {
+			t.Error("a block of S2 was taken")
 		}
 	}
 }
@@ -110,8 +186,8 @@ func TestFrameSizes(t *testing.T) {
 // TestEveryFlippedBitIsSeen flips each bit of a record: the stored checksum
 // sees all of them, and decoding never gives other bytes for the id.
 func TestEveryFlippedBitIsSeen(t *testing.T) {
-	for _, frame := range []int{0, 4 << 10} {
-		c := testCodec(t, frame)
+	for _, c := range testCodecs(t) {
+		frame := c.FrameSize()
 		plain := plainOf(3, 9000, 0.9)
 		id := c.ID(plain)
 		rec := c.Encode(nil, KindData, id, plain).Bytes
@@ -129,8 +205,7 @@ func TestEveryFlippedBitIsSeen(t *testing.T) {
 }
 
 func TestTruncatedRecord(t *testing.T) {
-	for _, frame := range []int{0, 4 << 10} {
-		c := testCodec(t, frame)
+	for _, c := range testCodecs(t) {
 		plain := plainOf(3, 9000, 0.7)
 		rec := c.Encode(nil, KindData, c.ID(plain), plain)
 		for n := range len(rec.Bytes) {
@@ -159,8 +234,7 @@ func TestDecodeUsesTheBuffer(t *testing.T) {
 }
 
 func FuzzRecord(f *testing.F) {
-	for _, frame := range []int{0, 4 << 10} {
-		c := testCodec(f, frame)
+	for _, c := range testCodecs(f) {
 		for _, n := range []int{1, 100, 5000, 9000} {
 			plain := plainOf(uint64(n), n, 0.8)
 			f.Add(c.Encode(nil, KindData, c.ID(plain), plain).Bytes)
@@ -189,10 +263,17 @@ func FuzzRecord(f *testing.F) {
 	})
 }
 
+func benchCodecs(b *testing.B) (list []*Codec) {
+	b.Helper()
+	for _, by := range testCompressions {
+		list = append(list, testCodecBy(b, 0, by), testCodecBy(b, 16<<10, by))
+	}
+	return list
+}
+
 func BenchmarkEncode(b *testing.B) {
-	for _, frame := range []int{0, 16 << 10} {
-		b.Run(fmt.Sprint("frame=", frame), func(b *testing.B) {
-			c := testCodec(b, frame)
+	for _, c := range benchCodecs(b) {
+		b.Run(fmt.Sprintf("%v/frame=%d", c.compress, c.FrameSize()), func(b *testing.B) {
 			plain := plainOf(5, MaxChunk, 0.6)
 			id := c.ID(plain)
 			buf := make([]byte, 0, MaxRecord)
@@ -205,9 +286,8 @@ func BenchmarkEncode(b *testing.B) {
 }
 
 func BenchmarkDecode(b *testing.B) {
-	for _, frame := range []int{0, 16 << 10} {
-		b.Run(fmt.Sprint("frame=", frame), func(b *testing.B) {
-			c := testCodec(b, frame)
+	for _, c := range benchCodecs(b) {
+		b.Run(fmt.Sprintf("%v/frame=%d", c.compress, c.FrameSize()), func(b *testing.B) {
 			plain := plainOf(5, MaxChunk, 0.6)
 			rec := c.Encode(nil, KindData, c.ID(plain), plain)
 			buf := make([]byte, 0, MaxChunk+Slack)

@@ -47,7 +47,7 @@ func newApp(out io.Writer, con *console, sig *signals) *cli.App {
 	}
 	for _, c := range []*cli.Command{
 		initCommand(), captureCommand(), listCommand(), showCommand(), mountCommand(),
-		restoreCommand(), bootCommand(), pruneCommand(), checkCommand(), scrubCommand(), verifyCommand(), damageCommand(), rebuildIndexCommand(), replicaCommand(), replicateCommand(), logCommand(),
+		restoreCommand(), bootCommand(), pruneCommand(), checkCommand(), scrubCommand(), verifyCommand(), damageCommand(), rebuildIndexCommand(), upgradeCommand(), replicaCommand(), replicateCommand(), logCommand(),
 		forgetCommand(), undeleteCommand(), pinCommand(), unpinCommand(), policyCommand(), statusCommand(), versionCommand(), completionCommand(),
 		lsCommand(), catCommand(), cpCommand(), findCommand(), diffCommand(),
 	} {

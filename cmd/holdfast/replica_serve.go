@@ -80,9 +80,9 @@ func serveReplicas(h *owner.Handle, opts common) {
 	}))
 }
 
-// sameKey reads the configuration of a store that is to be a replica. The error
+// replicaConfig reads the configuration of a store that is to be a replica. The error
 // wraps chunkstore.ErrNoStore where there is none.
-func sameKey(path string, own chunkstore.Config) (chunkstore.Config, error) {
+func replicaConfig(path string, own chunkstore.Config) (chunkstore.Config, error) {
 	cfg, err := chunkstore.ReadConfig(path)
 	if err != nil {
 		return chunkstore.Config{}, err
@@ -92,6 +92,9 @@ func sameKey(path string, own chunkstore.Config) (chunkstore.Config, error) {
 		return cfg, fmt.Errorf("%s is this store itself or a copy of its directory; name a new directory", path)
 	case cfg.Key != own.Key:
 		return cfg, fmt.Errorf("%s can't be a replica: %w; name a new directory, or a replica of this store", path, heal.ErrOtherKey)
+	case cfg.FormatVersion < own.FormatVersion:
+		return cfg, fmt.Errorf("%s can't take chunks of this store: %w (%d, this store %d); let it have the new one: holdfast --store %s upgrade",
+			path, heal.ErrOlderFormat, cfg.FormatVersion, own.FormatVersion, shellWord(path))
 	}
 	return cfg, nil
 }
@@ -103,10 +106,10 @@ func addReplica(ctx context.Context, s *chunkstore.Store, opts common, path stri
 	if err != nil {
 		return replicaView{}, err
 	}
-	cfg, err := sameKey(path, own)
+	cfg, err := replicaConfig(path, own)
 	made := errors.Is(err, chunkstore.ErrNoStore)
 	if made {
-		cfg, err = chunkstore.Create(path, chunkstore.CreateOptions{Key: &own.Key, FrameSize: own.FrameSize, NoParity: own.NoParity})
+		cfg, err = chunkstore.Create(path, chunkstore.CreateOptions{Key: &own.Key, FrameSize: own.FrameSize, NoParity: own.NoParity, Compress: own.Compression})
 	}
 	if err != nil {
 		return replicaView{}, err
@@ -219,7 +222,7 @@ func replicateTo(ctx context.Context, s *chunkstore.Store, opts common, to strin
 }
 
 func replicateOne(ctx context.Context, s *chunkstore.Store, opts common, path string, o heal.ReplicateOptions) (rep *heal.ReplicateReport, err error) {
-	cfg, err := sameKey(path, s.Config())
+	cfg, err := replicaConfig(path, s.Config())
 	if err != nil {
 		return nil, err
 	}

@@ -76,7 +76,7 @@ func runReplicate(ctx context.Context, opts replicateOptions) error {
 			ask.VMs = append(ask.VMs, []byte(vm))
 		}
 		if opts.To != "" {
-			if _, err := sameKey(opts.To, h.Config()); err != nil {
+			if _, err := replicaConfig(opts.To, h.Config()); err != nil {
 				return withStatus(exitStore, withHint(err, "make a replica: holdfast replica add STORE2"))
 			}
 		}

@@ -46,6 +46,7 @@ type statusResult struct {
 	Store            string     `json:"store"`
 	StoreID          string     `json:"store_id"`
 	FormatVersion    int        `json:"format_version"`
+	Compression      string     `json:"compression"` // of chunks to come
 	Parity           bool       `json:"parity"`
 	Created          time.Time  `json:"created"`
 	VMs              int64      `json:"vms"`
@@ -102,7 +103,7 @@ func gatherStatus(ctx context.Context, h *owner.Handle, opts statusOptions) (sta
 	}
 	info := h.Info()
 	res := statusResult{
-		Store: opts.Store, StoreID: info.StoreID, FormatVersion: info.FormatVersion, Parity: !info.NoParity, Created: info.Created,
+		Store: opts.Store, StoreID: info.StoreID, FormatVersion: info.FormatVersion, Compression: info.Compression.String(), Parity: !info.NoParity, Created: info.Created,
 		Chunks: st.Chunks, PlainBytes: st.PlainBytes, StoredBytes: st.StoredBytes, Packs: st.Packs, PackBytes: st.PackBytes,
 		IndexBytes: st.IndexBytes, Sessions: st.OpenSessions, FreeBytes: freeBytes(opts.Store),
 		Mountpoint: mountOf(info), Owner: viewOwner(h),
@@ -191,7 +192,7 @@ func printStatus(opts statusOptions, r statusResult) error {
 		{"chunks", fmt.Sprintf("%s with %s", thousands(r.Chunks), sizeText(r.PlainBytes))},
 		{"stored", fmt.Sprintf("%s in %s", sizeText(r.PackBytes), countText(r.Packs, "pack"))},
 		{"dedup", ratioText(r.DataBytes, r.PlainBytes, "-")},
-		{"compression", ratioText(r.PlainBytes, r.StoredBytes, "-")},
+		{"compression", fmt.Sprintf("%s, new chunks by %s", ratioText(r.PlainBytes, r.StoredBytes, "-"), r.Compression)},
 		{"index", sizeText(r.IndexBytes)},
 		{"free", sizeText(r.FreeBytes)},
 		{"mounted", oneLine(where)},
