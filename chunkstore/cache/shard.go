@@ -15,6 +15,7 @@ type shard struct {
 	fresh  list // there, asked for once
 	kept   list // there, asked for again after it had left fresh
 	ahead  list // there, prefetched, not asked for
+	passed list // there, asked for once, and a stream went past its end
 	gone   ghosts
 
 	limit, limitAhead int64
@@ -147,6 +148,19 @@ func (s *shard) finish(ch *Chunk, buf *buffer, n int, whole bool) {
 		s.makeRoom()
 	}
 	close(ch.done)
+}
+
+// pass takes a chunk that is asked for once out of what stays.
+func (s *shard) pass(ch *Chunk) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if ch.charge == 0 || ch.in != &s.fresh {
+		return
+	}
+	s.fresh.remove(ch)
+	s.passed.pushBack(ch)
+	for s.passed.bytes > s.limit/passedShare && s.evict(&s.passed) {
+	}
 }
 
 // release ends the shard's own hold of a chunk that it knows no more.

@@ -33,10 +33,27 @@ func (s *Segment) Release() {
 	}
 }
 
+// Pass is Release for who reads the disk front to back: where the segment ends its
+// chunk, nobody is known to want that again.
+func (s *Segment) Pass() {
+	if s.chunk != nil && s.from+s.Len == s.want {
+		s.chunk.Pass()
+		s.chunk = nil
+	}
+	s.Release()
+}
+
 // Release releases all of segs.
 func Release(segs []Segment) {
 	for i := range segs {
 		segs[i].Release()
+	}
+}
+
+// Pass passes all of segs.
+func Pass(segs []Segment) {
+	for i := range segs {
+		segs[i].Pass()
 	}
 }
 
