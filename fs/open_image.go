@@ -2,7 +2,6 @@ package fs
 
 import (
 	"context"
-	"runtime"
 	"syscall"
 
 	fusefs "github.com/hanwen/go-fuse/v2/fs"
@@ -25,9 +24,6 @@ func (o *openImage) Read(ctx context.Context, dest []byte, off int64) (fuse.Read
 	t := o.n.t
 	t.count.reads.Add(1)
 	r, err := o.read(ctx, dest, off)
-	// Decoding is work for the CPU, and the goroutine that reads /dev/fuse
-	// hardly ever blocks: without this, others wait for its time slice.
-	runtime.Gosched()
 	if err != nil {
 		t.count.failedReads.Add(1)
 		return nil, t.errno(ctx, o.n.place("read", off, int64(len(dest))), err)
@@ -47,9 +43,7 @@ func (o *openImage) read(ctx context.Context, dest []byte, off int64) (r *reply,
 	if !sequential {
 		n.readsAllOver()
 	}
-	if !sequential && !o.direct {
-		n.pushAround(off, int64(length))
-	}
+	push := !sequential && !o.direct && n.wantsPush(off, int64(length))
 	err = patiently(ctx, func(ctx context.Context) (err error) {
 		r, err = n.collect(ctx, off, length, !sequential)
 		return err
@@ -57,6 +51,10 @@ func (o *openImage) read(ctx context.Context, dest []byte, off int64) (r *reply,
 	if err == nil {
 		r.passes = sequential
 		r.flatten(dest)
+		r.request = true
+		if push {
+			r.push = n.grainAt(off)
+		}
 	}
 	return r, err
 }

@@ -55,6 +55,9 @@ type push struct {
 	off, to int64
 }
 
+// nothing is no push.
+var nothing push
+
 // pusher runs the pushes of a tree.
 type pusher struct {
 	t       *tree
@@ -79,24 +82,26 @@ func (p *pusher) close() {
 	p.running.Wait()
 }
 
-// pushAround queues what lies around a read in the same grain, if the grain was
-// read before. It never waits.
-func (im *imageNode) pushAround(off, n int64) {
-	p := im.t.push
+// wantsPush notes a read and reports whether the rest of its grain is worth a push:
+// the grain was read before, not long ago.
+func (im *imageNode) wantsPush(off, n int64) bool {
 	no := off / grain
-	if p == nil || n >= grain || (off+n-1)/grain != no || !im.touched.again(no) {
-		return
-	}
-	end := min((no+1)*grain, im.img.Size())
-	for _, job := range []push{{im, no * grain, off}, {im, off + n, end}} {
-		if job.off >= job.to {
-			continue
-		}
-		select {
-		case p.queue <- job:
-		default:
-			im.t.count.pushDropped.Add(1)
-		}
+	return im.t.push != nil && n < grain && (off+n-1)/grain == no && im.touched.again(no)
+}
+
+// grainAt is the push of the grain with byte off. It holds what was just read, too:
+// two runs around that would be two wake-ups and two system calls.
+func (im *imageNode) grainAt(off int64) push {
+	no := off / grain
+	return push{im, no * grain, min((no+1)*grain, im.img.Size())}
+}
+
+// ask queues a push. It never waits.
+func (p *pusher) ask(job push) {
+	select {
+	case p.queue <- job:
+	default:
+		p.t.count.pushDropped.Add(1)
 	}
 }
 

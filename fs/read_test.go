@@ -159,7 +159,7 @@ func TestLocalReadsArePushed(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	waitFor(t, "the push", func() bool { return m.Stats().Pushed == grain-4096 })
+	waitFor(t, "the push", func() bool { return m.Stats().Pushed == grain })
 	before := m.Stats().Reads
 	for off := int64(5 * grain); off < 6*grain; off += 4096 {
 		if err := check(fd, c, off, make([]byte, 4096)); err != nil {

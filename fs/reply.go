@@ -2,6 +2,7 @@ package fs
 
 import (
 	"context"
+	"runtime"
 	"sync"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
@@ -20,10 +21,12 @@ const maxSlices = 512
 // reply is the answer to a read: pieces of chunks that it holds until the
 // kernel has them. go-fuse sends Slices with one writev, and calls Done once.
 type reply struct {
-	slices [][]byte
-	segs   []disk.Segment
-	size   int
-	passes bool // it belongs to a stream, which does not come back
+	slices  [][]byte
+	segs    []disk.Segment
+	size    int
+	passes  bool // it belongs to a stream, which does not come back
+	request bool // of the kernel, which go-fuse answers with it
+	push    push // to be queued when the kernel has the answer; n is nil: nothing
 }
 
 var _ fuse.ReadResult = (*reply)(nil)
@@ -46,10 +49,22 @@ func (r *reply) Bytes(buf []byte) ([]byte, fuse.Status) {
 	return buf, fuse.OK
 }
 
-// Done implements fuse.ReadResult.
+// Done implements fuse.ReadResult. What else there is to do for a request is done
+// here, when its reader goes on already: a goroutine that is woken before runs first,
+// and he would wait for it (measured: 0.2 to 0.4 ms for a push).
 func (r *reply) Done() {
 	r.release()
+	request, push := r.request, r.push
+	r.request, r.push = false, nothing
 	replies.Put(r)
+	if push.n != nil {
+		push.n.t.push.ask(push)
+	}
+	if request {
+		// Decoding is work for the CPU, and the goroutine that reads /dev/fuse
+		// hardly ever blocks: without this, others wait for its time slice.
+		runtime.Gosched()
+	}
 }
 
 func (r *reply) release() {
