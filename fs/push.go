@@ -10,8 +10,9 @@ import (
 // chunk lies decoded in our cache. Pushing the rest of it into the page cache
 // makes local random reads eight times faster, and costs a tenth on uniformly
 // random ones; so it is done at the second read in the same grain only, and only
-// when few other reads of the file came between the two: those of a program that
-// reads all over a disk meet in a grain now and then, and decoding the rest of it
+// when few other reads of the file came between the two, and when of the last reads
+// not a few met a grain so: those of a program that reads all over a disk meet in a
+// grain now and then (one in 20 on a disk of 600 MB), and decoding the rest of it
 // took a quarter of the daemon's time.
 // Measured: never in the handler itself (the kernel holds pages locked that
 // the push waits for), never for sequential reads or O_DIRECT.
@@ -21,17 +22,26 @@ const (
 	touchNear  = 512  // reads of the file between two that count as near
 	pushers    = 2
 	pushQueue  = 64
+
+	// The share of reads that met a grain is a mean that forgets: each read counts
+	// for 1/2^meetMemory. Below meetLeast nothing is pushed.
+	meetMemory = 5
+	meetOne    = 1 << 16 // the share of 1
+	meetLeast  = meetOne / 8
+	meetFirst  = meetOne / 2 // before the first read: the first two in a grain may be all
 )
 
 // touches remembers grains of a file that were read once, and when. Two grains
 // may share a slot; the later one takes it.
 type touches struct {
-	slots atomic.Pointer[[touchSlots]atomic.Uint64]
-	reads atomic.Uint64 // so far: the file's clock
+	slots  atomic.Pointer[[touchSlots]atomic.Uint64]
+	reads  atomic.Uint64 // so far: the file's clock
+	strewn atomic.Int32  // meetFirst less the share; an update that is lost does no harm
 }
 
-// again notes a read in grain no, and reports one that came soon after another.
-// The third counts as a first: the kernel may have dropped what was pushed.
+// again notes a read in grain no, and reports one that came soon after another,
+// where such reads are no rare chance. The third counts as a first: the kernel may
+// have dropped what was pushed.
 func (t *touches) again(no int64) bool {
 	slots := t.slots.Load()
 	if slots == nil {
@@ -41,12 +51,25 @@ func (t *touches) again(no int64) bool {
 	// A grain's number has 31 bits at most: 64 TiB and an image's tables.
 	slot, now := &slots[uint64(no)*0x9E3779B97F4A7C15>>52], uint32(t.reads.Add(1))
 	was := slot.Load()
-	if was>>32 == uint64(no)+1 && now-uint32(was) <= touchNear {
+	met := was>>32 == uint64(no)+1 && now-uint32(was) <= touchNear
+	if t.meets(met) {
 		slot.Store(0)
 		return true
 	}
 	slot.Store((uint64(no)+1)<<32 | uint64(now))
 	return false
+}
+
+// meets counts a read that met a grain, or did not, and reports whether one that
+// did is worth a push.
+func (t *touches) meets(met bool) bool {
+	share := meetFirst - t.strewn.Load()
+	share -= share >> meetMemory
+	if met {
+		share += meetOne >> meetMemory
+	}
+	t.strewn.Store(meetFirst - share)
+	return met && share >= meetLeast
 }
 
 // push is a run of a file to put into the page cache.
