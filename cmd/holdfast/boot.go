@@ -163,7 +163,6 @@ func bootMount(h *owner.Handle, opts bootOptions, v *catalog.Version) (mnt strin
 	if err != nil {
 		return "", nil, err
 	}
-	spreadThreads()
 	m, err := mountTree(h, opts.common, mnt, fs.Options{})
 	if err != nil {
 		return "", nil, errors.Join(err, os.Remove(mnt))

@@ -120,7 +120,6 @@ func runMount(ctx context.Context, opts mountOptions) error {
 	if err != nil {
 		return err
 	}
-	spreadThreads()
 	return withStore(ctx, opts.common, func(h *owner.Handle) error {
 		guests, err := parseOwner(opts.Owner)
 		if err != nil {

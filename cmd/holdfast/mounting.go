@@ -25,7 +25,12 @@ const (
 // mountTree mounts the store on dir.
 func mountTree(h *owner.Handle, opts common, dir string, how fs.Options) (*fs.Mounted, error) {
 	how.Log = opts.Log
-	return fs.Mount(h, dir, how)
+	m, err := fs.Mount(h, dir, how)
+	// Not before: the server keeps about as many readers waiting for requests as
+	// there are threads then, and each keeps one from who has a request already
+	// (measured: up to 15 ms, until the runtime looks).
+	spreadThreads()
+	return m, err
 }
 
 // ownerGuest says that guests' files keep the owners that the guest knows.
