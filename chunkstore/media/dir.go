@@ -4,10 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 	"sync"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 )
 
@@ -189,30 +191,44 @@ func (f *file) Size() int64 { return f.size }
 // Close implements File.
 func (f *file) Close() error { return errors.Join(f.direct.close(), f.File.Close()) }
 
+// listers is how many directories List reads at once: a cold one waits for the disk.
+const listers = 16
+
 // List implements Media.
 func (d *Dir) List(fn func(name string) error) error {
 	subs, err := d.fs.List(d.root)
 	if err != nil {
 		return fmt.Errorf("list packs: %w", err)
 	}
-	for _, sub := range subs {
-		if len(sub) != 2 {
-			continue
-		}
-		names, err := d.fs.List(d.fs.PathJoin(d.root, sub))
+	subs = slices.DeleteFunc(subs, func(sub string) bool { return len(sub) != 2 })
+	for part := range slices.Chunk(subs, listers) {
+		names, err := d.listSubs(part)
 		if err != nil {
 			return fmt.Errorf("list packs: %w", err)
 		}
 		for _, name := range names {
-			if !strings.HasPrefix(name, sub) {
-				continue // not ours: a pack lies under its own first digits
-			}
 			if err := fn(name); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
+}
+
+// listSubs returns the files of some directories that lie where they belong: a pack
+// lies under its own first digits.
+func (d *Dir) listSubs(subs []string) ([]string, error) {
+	found := make([][]string, len(subs))
+	var g errgroup.Group
+	for i, sub := range subs {
+		g.Go(func() (err error) {
+			found[i], err = d.fs.List(d.fs.PathJoin(d.root, sub))
+			found[i] = slices.DeleteFunc(found[i], func(name string) bool { return !strings.HasPrefix(name, sub) })
+			return err
+		})
+	}
+	err := g.Wait()
+	return slices.Concat(found...), err
 }
 
 // Remove implements Media.
