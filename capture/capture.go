@@ -44,6 +44,7 @@ type Options struct {
 	KeepFree bool      // capture what the guest's filesystems don't use
 	KeepSwap bool      // capture what swap volumes and Windows' page files hold
 	Progress *Progress // nil: not told
+	Early    *Early    // of the same disks; nil: Run begins with it
 	Log      *slog.Logger
 }
 
@@ -99,6 +100,11 @@ func Run(ctx context.Context, store Store, opts Options) (*catalog.Version, erro
 func run(ctx context.Context, store Store, opts *Options) (*catalog.Version, error) {
 	began := time.Now()
 	opts.Progress.begin(opts.Disks)
+	early := opts.Early
+	if early == nil {
+		early = Prepare(ctx, *opts)
+		defer early.Close()
+	}
 	// The session first: it keeps what is taken over from the previous version.
 	ses, err := store.Begin(ctx, fmt.Sprintf("capture of %q", opts.VM))
 	if err != nil {
@@ -109,16 +115,16 @@ func run(ctx context.Context, store Store, opts *Options) (*catalog.Version, err
 	if err != nil {
 		return nil, err
 	}
-	found, err := scanDisks(ctx, opts)
+	found, err := early.scanned(ctx)
 	if err != nil {
 		return nil, err
 	}
-	defer found.close()
 	v := &catalog.Version{
 		VM: opts.VM, Time: opts.At, Captured: began.UTC(), Host: opts.Host, Program: opts.Program,
 		Cut: found.name(), LeftOut: opts.leftOut(),
 	}
 	rand.Read(v.UUID[:])
+	early.stopAhead()
 	for _, in := range opts.Disks {
 		d, err := captureDisk(ctx, store, ses, in, previous[in.Name], found.of(in.Name), opts)
 		if err != nil {

@@ -27,7 +27,7 @@ func TestReadAheadEndsEverywhere(t *testing.T) {
 	}
 	for _, path := range []string{sparse, empty, full, dir, filepath.Join(dir, "none"), os.DevNull} {
 		for _, n := range []int64{-1, 0, 1, aheadStep - 1, aheadStep, aheadStep + 1, 64 << 20} {
-			ReadAhead(path, n)
+			ReadAhead(t.Context(), path, n)
 		}
 	}
 	if got, err := os.ReadFile(full); err != nil || !bytes.Equal(got, want) {

@@ -159,8 +159,11 @@ func runCapture(ctx context.Context, opts captureOptions) error {
 			opts.Console.note("note: %s", n)
 		}
 	}
+	c := opts.capture(inputs)
+	c.Early = capture.Prepare(ctx, c)
+	defer c.Early.Close()
 	return withStore(ctx, opts.common, func(h *owner.Handle) error {
-		v, err := captureDisks(ctx, h, opts, inputs)
+		v, err := captureDisks(ctx, h, opts, c)
 		if err != nil {
 			return err
 		}
@@ -188,15 +191,8 @@ func openDisks(opts captureOptions) ([]capture.Input, error) {
 		}
 		inputs = append(inputs, capture.Input{Name: d.Name, Path: path, Source: opened})
 	}
-	for _, in := range inputs {
-		// Advice that nobody waits for: it ends by itself.
-		go source.ReadAhead(in.Source.Files[0], readAhead/int64(len(inputs)))
-	}
 	return inputs, nil
 }
-
-// readAhead is what the disks of the sources can bring while the store is opened.
-const readAhead = 64 << 20
 
 func closeDisks(inputs []capture.Input) {
 	for _, in := range inputs {
@@ -204,27 +200,31 @@ func closeDisks(inputs []capture.Input) {
 	}
 }
 
+// capture is what the command line asks for.
+func (o captureOptions) capture(inputs []capture.Input) capture.Options {
+	host, _ := os.Hostname() // it is a remark in the version, no more
+	c := capture.Options{
+		VM: o.VM, At: o.At, Host: host, Program: programName + " " + programVersion(),
+		Disks: inputs, Progress: new(capture.Progress), Log: o.Log,
+		Cutter: o.cutter(), KeepFree: o.KeepFree, KeepSwap: o.KeepSwap,
+	}
+	if c.At.IsZero() {
+		c.At = time.Now()
+	}
+	return c
+}
+
 // captureDisks captures, and begins anew when the store's owner is lost: what
 // the lost try has stored is found again.
-func captureDisks(ctx context.Context, h *owner.Handle, opts captureOptions, inputs []capture.Input) (*catalog.Version, error) {
-	progress := new(capture.Progress)
+func captureDisks(ctx context.Context, h *owner.Handle, opts captureOptions, c capture.Options) (*catalog.Version, error) {
 	end := opts.Console.watch(gauge{
 		what:  "capturing " + nameText(opts.VM),
-		bytes: func() (int64, int64) { return progress.Done.Load(), progress.Total.Load() },
-		moved: progress.Read.Load,
+		bytes: func() (int64, int64) { return c.Progress.Done.Load(), c.Progress.Total.Load() },
+		moved: c.Progress.Read.Load,
 	})
 	defer end()
-	host, _ := os.Hostname() // it is a remark in the version, no more
-	at := opts.At
-	if at.IsZero() {
-		at = time.Now()
-	}
 	for try := 1; ; try++ {
-		v, err := capture.Run(ctx, h, capture.Options{
-			VM: opts.VM, At: at, Host: host, Program: programName + " " + programVersion(),
-			Disks: inputs, Progress: progress, Log: opts.Log,
-			Cutter: opts.cutter(), KeepFree: opts.KeepFree, KeepSwap: opts.KeepSwap,
-		})
+		v, err := capture.Run(ctx, h, c)
 		if err == nil || !errors.Is(err, owner.ErrOwnerLost) || try == captureTries || ctx.Err() != nil {
 			return v, err
 		}
