@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"time"
 
+	"holdfast/chunkstore/media"
 	"holdfast/chunkstore/pack"
 )
 
@@ -123,9 +124,9 @@ func (p *packProver) run() error {
 	}
 	defer f.Close()
 	p.noteBack(p.Pack)
-	p.Size, p.file = f.Size(), io.ReaderAt(f)
+	p.Size, p.file = f.Size(), media.PastCache(f)
 	if p.opts.Reader != nil {
-		p.file = p.opts.Reader(f)
+		p.file = p.opts.Reader(p.file)
 	}
 	if p.Foreign = p.foreign(p.file, p.Size); p.Foreign != "" && !p.Known {
 		return p.ctx.Err()

@@ -192,7 +192,7 @@ func (s *scrub) proveAndResolve(ctx context.Context, targets []target) error {
 
 func (s *scrub) proveAll(ctx context.Context, targets []target) error {
 	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(runtime.GOMAXPROCS(0))
+	g.SetLimit(cores())
 	for _, t := range targets {
 		if gctx.Err() != nil {
 			break
@@ -233,8 +233,12 @@ func (s *scrub) workers() int {
 	if s.turn != nil {
 		return 1
 	}
-	return runtime.GOMAXPROCS(0)
+	return cores()
 }
+
+// cores is how many there are for this process. Threads may be more: some wait for
+// the disk.
+func cores() int { return min(runtime.NumCPU(), runtime.GOMAXPROCS(0)) }
 
 // reader is a pack's file as this scrub reads it.
 func (s *scrub) reader(ctx context.Context, r io.ReaderAt) io.ReaderAt {

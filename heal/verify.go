@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"runtime"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -108,12 +107,12 @@ func provePacks(ctx context.Context, store *chunkstore.Store, v *catalog.Version
 	}
 	gone := map[uint64]bool{}
 	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(runtime.GOMAXPROCS(0))
+	g.SetLimit(cores())
 	missing := make([]bool, len(todo))
 	for i, p := range todo {
 		g.Go(func() error {
 			wrap := func(in io.ReaderAt) io.ReaderAt { return &paced{in, gctx, pc, opts.Progress} }
-			found, err := store.ProvePack(gctx, p.Number, chunkstore.ProveOptions{Deep: opts.Deep, Expect: places[p.Number], Workers: runtime.GOMAXPROCS(0), Reader: wrap})
+			found, err := store.ProvePack(gctx, p.Number, chunkstore.ProveOptions{Deep: opts.Deep, Expect: places[p.Number], Workers: cores(), Reader: wrap})
 			missing[i] = found.Missing
 			return err
 		})

@@ -47,9 +47,6 @@ func (d *direct) open(f vfs.File) int {
 		if fd == vfs.InvalidFd {
 			return // a file in memory
 		}
-		if _, err := cachedPages(int(fd), 0, directAlign); err != nil {
-			return // an old kernel: what the page cache has would be read again
-		}
 		again, err := unix.Open(fmt.Sprintf("/proc/self/fd/%d", fd), unix.O_RDONLY|unix.O_DIRECT|unix.O_CLOEXEC, 0)
 		if err == nil {
 			d.fd = again
@@ -114,7 +111,8 @@ func readDirect(fd int, b []byte, off int64) (n int, err error) {
 	return n, nil
 }
 
-// isCached reports whether the page cache holds all of [from, to) that the file has.
+// isCached reports whether the page cache holds all of [from, to) that the file has,
+// or the kernel is too old to say: what it has is not to be read again.
 func (f *file) isCached(from, to int64) bool {
 	to = min(to, f.size)
 	if from >= to {

@@ -67,7 +67,7 @@ type prover struct {
 	fn   func(Entry, []byte, error) error
 	t    trailer
 	gaps []gap
-	bufs [2]*[proveWindow]byte // one is read into while the other is proved
+	bufs [2]*window // one is read into while the other is proved
 }
 
 // gap is a run of bytes that belongs to no record: unsynced bytes of a crash, a

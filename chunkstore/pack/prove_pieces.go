@@ -7,18 +7,11 @@ import (
 	"sync/atomic"
 )
 
-// proveWindow is how much Prove reads at once.
-const proveWindow = 2 << 20
-
-// windows lends what is read into: made anew for each pack, and faulted in, they
-// were a twentieth of a deep scrub of a few packs.
-var windows = sync.Pool{New: func() any { return new([proveWindow]byte) }}
-
 // release gives the windows back. Nothing reads into them any more.
 func (p *prover) release() {
-	for i, b := range p.bufs {
-		if b != nil {
-			windows.Put(b)
+	for i, w := range p.bufs {
+		if w != nil {
+			windows.Put(w)
 			p.bufs[i] = nil
 		}
 	}
@@ -43,7 +36,7 @@ type pieces struct {
 type batch struct {
 	from, to int
 	off, end int64
-	buf      []byte
+	w        *window
 	err      error
 }
 
@@ -71,10 +64,10 @@ func (p *prover) prove(l pieces) error {
 	load := func(from, buf int) batch {
 		b := l.cut(from)
 		if p.bufs[buf] == nil {
-			p.bufs[buf] = windows.Get().(*[proveWindow]byte)
+			p.bufs[buf] = windows.Get().(*window)
 		}
-		b.buf = p.bufs[buf][:b.end-b.off]
-		b.err = readFull(p.r, b.buf, b.off, p.size)
+		b.w = p.bufs[buf]
+		b.err = b.w.load(p.r, b.off, b.end, p.size)
 		return b
 	}
 	ahead := make(chan batch, 1)
@@ -108,7 +101,7 @@ func (p *prover) proveBatch(l *pieces, b *batch) error {
 	}
 	part := func(i int) []byte {
 		q := l.at(b.from + i)
-		return b.buf[q.off-b.off:][:q.n]
+		return b.w.bytes(q.off, q.n)
 	}
 	errs := make([]error, b.to-b.from)
 	if b.err == nil {
@@ -116,7 +109,7 @@ func (p *prover) proveBatch(l *pieces, b *batch) error {
 	}
 	for i := range errs {
 		if b.err != nil {
-			errs[i] = p.alone(l, b.from+i, part(i))
+			errs[i] = p.alone(l, b.from+i, b.w)
 		}
 		if err := p.ctx.Err(); err != nil {
 			return err
@@ -128,12 +121,14 @@ func (p *prover) proveBatch(l *pieces, b *batch) error {
 	return nil
 }
 
-// alone reads and proves one piece.
-func (p *prover) alone(l *pieces, i int, b []byte) error {
-	if err := p.read(b, l.at(i).off); err != nil {
+// alone reads and proves one piece. Neighbours in its pages are read anew with it,
+// each before it is proved itself.
+func (p *prover) alone(l *pieces, i int, w *window) error {
+	q := l.at(i)
+	if err := p.judge(w.reload(p.r, q.off, q.off+int64(q.n), p.size)); err != nil {
 		return err
 	}
-	return l.check(i, b)
+	return l.check(i, w.bytes(q.off, q.n))
 }
 
 // sideBySide calls f for 0 to n-1, in so many goroutines of which one is the
@@ -170,8 +165,11 @@ func isReadError(err error) bool {
 var errCutOff = errors.New("the pack ends before it")
 
 // read fills b from off. An error is errCutOff or a *readError.
-func (p *prover) read(b []byte, off int64) error {
-	switch err := readFull(p.r, b, off, p.size); {
+func (p *prover) read(b []byte, off int64) error { return p.judge(readFull(p.r, b, off, p.size)) }
+
+// judge makes an error of reading errCutOff or a *readError.
+func (p *prover) judge(err error) error {
+	switch {
 	case err == nil:
 		return nil
 	case errors.Is(err, io.ErrUnexpectedEOF):

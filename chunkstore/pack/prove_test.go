@@ -9,6 +9,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"testing"
+	"unsafe"
 )
 
 // proveAll returns the faults and the damaged records of a pack, which are the
@@ -92,7 +93,7 @@ func TestProveInSteps(t *testing.T) {
 			_, err := c.Decode(nil, rec, e.ID)
 			return err
 		}}
-		r := &holedReader{dst.b, int64(unread.Offset) + 5}
+		r := &holedReader{dst.b, int64(unread.Offset) + int64(unread.RecordLen())/2} // no page of its neighbours
 		if _, err := Prove(context.Background(), r, int64(len(dst.b)), opts, func(e Entry, _ []byte, err error) error {
 			what := "whole"
 			if d := (*Damage)(nil); errors.As(err, &d) {
@@ -207,4 +208,51 @@ func FuzzProve(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		proveAll(t, b)
 	})
+}
+
+// pagesReader reads a pack and remembers which of its large reads are not whole
+// pages, in the file and in memory.
+type pagesReader struct {
+	*bytes.Reader
+	large, odd int
+}
+
+func (r *pagesReader) ReadAt(p []byte, off int64) (int, error) {
+	if len(p) > 16*proveAlign {
+		r.large++
+		if (uint64(off)|uint64(len(p))|uint64(uintptr(unsafe.Pointer(&p[0]))))%proveAlign != 0 || len(p) > hugePage {
+			r.odd++
+		}
+	}
+	return r.Reader.ReadAt(p, off)
+}
+
+// TestProveReadsWholePages: what is read in large steps can be read past the page
+// cache.
+func TestProveReadsWholePages(t *testing.T) {
+	c, err := NewCodec(Key{1}, 0, CodecMinLZ)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dst := &proveDest{}
+	w := NewWriter(dst, Header{Pack: 7}, WriterOptions{})
+	rng := rand.NewChaCha8([32]byte{4})
+	for i := range 200 {
+		plain := make([]byte, 1+(i*7919)%MaxChunk)
+		rng.Read(plain)
+		if _, err := w.Append(c.Encode(nil, KindData, c.ID(plain), plain)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Seal(); err != nil {
+		t.Fatal(err)
+	}
+	r := &pagesReader{Reader: bytes.NewReader(dst.b)}
+	p, err := Prove(context.Background(), r, int64(len(dst.b)), ProveOptions{}, func(_ Entry, _ []byte, err error) error { return err })
+	if err != nil || len(p.Faults) > 0 {
+		t.Fatalf("%v, %v", err, p.Faults)
+	}
+	if r.large < len(dst.b)/hugePage || r.odd > 0 {
+		t.Errorf("of %d large reads of %d bytes %d are not whole pages", r.large, len(dst.b), r.odd)
+	}
 }

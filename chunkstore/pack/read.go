@@ -78,15 +78,21 @@ func readFooter(r io.ReaderAt, size int64, t *trailer) ([]byte, error) {
 func isNoTrailer(err error) bool { return errors.Is(err, ErrNoTrailer) }
 
 func readFull(r io.ReaderAt, b []byte, off, size int64) error {
-	if off < 0 || off+int64(len(b)) > size {
+	return readAtLeast(r, b, off, len(b), size)
+}
+
+// readAtLeast reads into b, of which least bytes must come and lie in the file;
+// the rest may lie behind its end.
+func readAtLeast(r io.ReaderAt, b []byte, off int64, least int, size int64) error {
+	if off < 0 || off+int64(least) > size {
 		return io.ErrUnexpectedEOF
 	}
 	n, err := r.ReadAt(b, off)
-	if n == len(b) {
+	if n >= least {
 		return nil
 	}
 	if err == nil { // a medium that breaks its word proves nothing of the bytes
-		return fmt.Errorf("read %d bytes at %d: only %d came, without an error", len(b), off, n)
+		return fmt.Errorf("read %d bytes at %d: only %d came, without an error", least, off, n)
 	}
 	if errors.Is(err, io.EOF) {
 		return io.ErrUnexpectedEOF

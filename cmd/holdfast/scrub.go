@@ -114,6 +114,7 @@ func parseAge(option, s string) (time.Duration, error) {
 
 // runScrub scrubs.
 func runScrub(ctx context.Context, opts scrubOptions) error {
+	spreadThreads()
 	return withStore(ctx, opts.common, func(h *owner.Handle) error {
 		if opts.VM != "" {
 			if ids, err := catalog.IDs(ctx, h, opts.VM); err != nil {

@@ -66,6 +66,7 @@ holdfast verify db --against vda=/img/db.raw --against vdb=/dev/vg0/data
 
 // runVerify proves one version.
 func runVerify(ctx context.Context, opts verifyOptions) error {
+	spreadThreads()
 	return withStore(ctx, opts.common, func(h *owner.Handle) error {
 		v, err := resolve(ctx, h, opts.Ref)
 		if err != nil {

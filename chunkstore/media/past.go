@@ -1,0 +1,47 @@
+package media
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// PastCache returns f as a scrub reads it: reads whose offset, length and memory are
+// multiples of 4096 come from the disk also where the page cache holds them, which
+// proves what lies there and leaves the cache to others. All other reads, and those
+// of a medium or a filesystem that has no such way, are f's own.
+func PastCache(f File) io.ReaderAt {
+	if d, ok := f.(*file); ok {
+		return pastCache{d}
+	}
+	return f
+}
+
+type pastCache struct{ *file }
+
+// ReadAt implements io.ReaderAt.
+func (p pastCache) ReadAt(b []byte, off int64) (int, error) {
+	fd := p.direct.open(p.File)
+	if fd < 0 || !isDirect(b, off) || p.direct.never.Load() {
+		return p.file.ReadAt(b, off)
+	}
+	n, err := readDirect(fd, b, off)
+	switch {
+	case errors.Is(err, unix.EINVAL):
+		p.direct.never.Store(true)
+		return p.file.ReadAt(b, off)
+	case err != nil:
+		return n, fmt.Errorf("read %d bytes at %d past the page cache: %w", len(b), off, err)
+	case n < len(b):
+		return n, io.EOF
+	}
+	return n, nil
+}
+
+// isDirect reports whether a read is one that O_DIRECT allows.
+func isDirect(b []byte, off int64) bool {
+	return len(b) > 0 && (uint64(off)|uint64(len(b))|uint64(uintptr(unsafe.Pointer(&b[0]))))&(directAlign-1) == 0
+}
