@@ -25,6 +25,7 @@ func TestQuickRoads(t *testing.T) {
 	want := map[string]string{ // road and a contestant that must have a figure
 		"second capture, 1 % changed":             "holdfast, 1 % changed",
 		"sequential read, warm":                   ourQcow2,
+		"random 4 KiB, cold, depth 1":             ourRaw + packsCached,
 		"restore onto a disk that differs by 1 %": "holdfast, onto the disk",
 	}
 	for _, e := range roads() {

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -37,6 +39,17 @@ func readSequential(ctx context.Context, path string, flags int, limit int64) (S
 		}
 	}
 	return Sample{Wall: time.Since(began), Bytes: total}, ctx.Err()
+}
+
+// readFiles reads every file below a directory, so that the page cache has it.
+func readFiles(ctx context.Context, dir string) error {
+	return filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		if err != nil || !e.Type().IsRegular() {
+			return err
+		}
+		_, err = readSequential(ctx, path, 0, 1<<62)
+		return err
+	})
 }
 
 // aligned is memory for O_DIRECT. The caller unmaps it.

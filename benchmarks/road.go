@@ -33,7 +33,10 @@ type contestant struct {
 	warm bool // as in Road, for this contestant alone
 	// prepare runs before the clock starts and before caches are dropped; nil: nothing.
 	prepare func(ctx context.Context, round int) error
-	run     func(ctx context.Context, round int) (Sample, error)
+	// warms is a directory whose files are read into the page cache when it was
+	// dropped, before the clock starts; "": none.
+	warms string
+	run   func(ctx context.Context, round int) (Sample, error)
 	// finish undoes prepare, also when the run failed; nil: nothing.
 	finish func() error
 }
@@ -102,6 +105,11 @@ func (c *contestant) once(ctx context.Context, round int, warm bool) (s Sample, 
 	}
 	if !warm {
 		if err := dropCaches(); err != nil {
+			return s, err
+		}
+	}
+	if c.warms != "" {
+		if err := readFiles(ctx, c.warms); err != nil {
 			return s, err
 		}
 	}
