@@ -9,7 +9,6 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"holdfast/capture/source"
 	"holdfast/chunkstore"
 	"holdfast/chunkstore/catalog"
 	"holdfast/chunkstore/disk"
@@ -24,7 +23,6 @@ func captureDisk(ctx context.Context, store Store, ses chunkstore.Session, in In
 	rand.Read(d.UUID[:])
 	size := in.Source.Size()
 	c := &diskCapture{store: store, ses: ses, src: in.Source, prev: prev, guest: guest, opts: opts, codec: store.Codec()}
-	c.ahead, _ = in.Source.Disk.(source.Expecter)
 	builder, err := disk.NewBuilder(size, c.putMap)
 	if err != nil {
 		return nil, err
@@ -47,7 +45,6 @@ type diskCapture struct {
 	store Store
 	ses   chunkstore.Session
 	src   sourceDisk
-	ahead source.Expecter // nil: src can't be told
 	prev  *previous
 	guest guestDisk
 	opts  *Options
@@ -68,8 +65,8 @@ type result struct {
 // run works on the regions in parallel and feeds their maps to the builder in
 // order.
 func (c *diskCapture) run(ctx context.Context, b *disk.Builder, size int64) (disk.Map, error) {
-	g, gctx := errgroup.WithContext(ctx)    // gctx ends with the group; Finish comes after it
-	work := make(chan task, c.opts.Workers) // the next ones, which are being read ahead
+	g, gctx := errgroup.WithContext(ctx) // gctx ends with the group; Finish comes after it
+	work := make(chan task)
 	// As many results may wait for an earlier region as there are workers;
 	// maps are small.
 	window := make(chan struct{}, 2*c.opts.Workers)

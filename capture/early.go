@@ -61,7 +61,7 @@ func (e *Early) scanned(ctx context.Context) (*scanned, error) {
 	}
 }
 
-// stopAhead ends reading ahead: from now on the capture says what it will read.
+// stopAhead ends reading ahead: from now on the capture reads.
 func (e *Early) stopAhead() { e.enough() }
 
 // Close ends what is under way. No capture that uses it may run.

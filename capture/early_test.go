@@ -3,60 +3,10 @@ package capture
 import (
 	"context"
 	"errors"
-	"slices"
-	"sync"
 	"testing"
 
-	"holdfast/capture/source"
 	"holdfast/chunkstore/disk"
 )
-
-// toldDisk remembers what it was told that will be read, and fails reads of data
-// that it was not told of.
-type toldDisk struct {
-	*memDisk
-	mu     sync.Mutex
-	told   []span // of the whole disk
-	strict bool
-}
-
-var _ source.Expecter = (*toldDisk)(nil)
-
-func (d *toldDisk) Expect(off, n int64) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.told = append(d.told, span{int(off), int(off + n)})
-}
-
-func (d *toldDisk) ReadAt(p []byte, off int64) (int, error) {
-	d.mu.Lock()
-	known := slices.Contains(d.told, span{int(off), int(off) + len(p)})
-	d.mu.Unlock()
-	if d.strict && !known {
-		return 0, errors.New("read of what was not expected")
-	}
-	return d.memDisk.ReadAt(p, off)
-}
-
-// TestSourceIsToldWhatIsRead: each run of a capture is announced before it is read,
-// once, and in the order of the disk.
-func TestSourceIsToldWhatIsRead(t *testing.T) {
-	d := &toldDisk{memDisk: newDisk(5, 9*disk.RegionSize+700), strict: true}
-	opts := options("told", 1)
-	opts.Disks = []Input{{Name: "vda", Path: "/told", Source: &source.Opened{Disk: d, Format: "raw"}}}
-	opts.Cutter, opts.KeepFree, opts.KeepSwap = Grid{}, true, true // nothing else reads
-	if _, err := Run(t.Context(), newFixture(t).store, opts); err != nil {
-		t.Fatal(err)
-	}
-	if len(d.told) == 0 {
-		t.Fatal("the source was told nothing")
-	}
-	for i := 1; i < len(d.told); i++ {
-		if d.told[i].from < d.told[i-1].to {
-			t.Errorf("%v after %v", d.told[i], d.told[i-1])
-		}
-	}
-}
 
 // TestOneEarlyForManyTries: what was found before the store was open serves every
 // try, and gives the same version as a capture that looks by itself.

@@ -37,7 +37,6 @@ func (c *diskCapture) plan(ctx context.Context, size int64, window chan<- struct
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		c.expect(&t)
 		select {
 		case work <- t:
 		case <-ctx.Done():
@@ -81,16 +80,6 @@ func (c *diskCapture) plan(ctx context.Context, size int64, window chan<- struct
 	c.counts.HoleBytes += holes
 	c.counts.LeftOutBytes += left
 	return err
-}
-
-// expect has the source begin to read a task that a worker will come to.
-func (c *diskCapture) expect(t *task) {
-	if c.ahead == nil {
-		return
-	}
-	for _, s := range t.reads {
-		c.ahead.Expect(t.n*disk.RegionSize+int64(s.from), int64(s.to-s.from))
-	}
 }
 
 // appendSpan adds a run behind the others, as one with the last if they touch.

@@ -44,7 +44,7 @@ func ReadAhead(ctx context.Context, path string, n int64) {
 		}
 		for off = data; off < hole && n > 0; {
 			step := min(aheadStep, hole-off, n)
-			if expect(fd, off, step) != nil {
+			if unix.Fadvise(fd, off, step, unix.FADV_WILLNEED) != nil {
 				return
 			}
 			off, n, batch = off+step, n-step, batch+step
@@ -63,25 +63,4 @@ func arrived(f *os.File, end int64) bool {
 	var b [1]byte
 	_, err := f.ReadAt(b[:], end-1)
 	return err == nil
-}
-
-// expect tells the kernel that a run will be read.
-func expect(fd int, off, n int64) error { return unix.Fadvise(fd, off, n, unix.FADV_WILLNEED) }
-
-// Expecter is a Disk that is better told what will be read of it.
-type Expecter interface {
-	// Expect is advice that a run of guest bytes will be read soon. It waits for
-	// none of them.
-	Expect(off, n int64)
-}
-
-// Expect has the kernel begin to read a run of the file.
-func (f *File) Expect(off, n int64) {
-	for fd := int(f.osf.Fd()); n > 0; {
-		step := min(aheadStep, n)
-		if expect(fd, off, step) != nil {
-			return
-		}
-		off, n = off+step, n-step
-	}
 }

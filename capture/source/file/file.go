@@ -8,10 +8,7 @@ import "holdfast/capture/source"
 // disk is a raw file or device.
 type disk struct{ f *source.File }
 
-var (
-	_ source.Disk     = (*disk)(nil)
-	_ source.Expecter = (*disk)(nil)
-)
+var _ source.Disk = (*disk)(nil)
 
 // Open reads f as a raw disk. It takes f over when it succeeds, which is
 // always.
@@ -28,8 +25,5 @@ func (d *disk) ReadAt(p []byte, off int64) (int, error) {
 func (d *disk) Size() int64 { return d.f.Size() }
 
 func (d *disk) Extent(off int64) (source.Extent, error) { return d.f.Extent(off) }
-
-// Expect implements source.Expecter.
-func (d *disk) Expect(off, n int64) { d.f.Expect(off, n) }
 
 func (d *disk) Close() error { return d.f.Close() }
