@@ -24,20 +24,25 @@ type warmth struct {
 	stop  atomic.Bool
 
 	mu     sync.Mutex // guards what follows
+	begun  bool
 	closed bool
 	done   sync.WaitGroup
 }
 
 // readsParts is called for each part that is read.
 func (s *Store) readsParts() {
-	w := &s.warmth
-	if w.asked.Load() >= warmAfter || w.asked.Add(1) != warmAfter {
-		return
+	if w := &s.warmth; w.asked.Load() < warmAfter && w.asked.Add(1) == warmAfter {
+		w.begin(s.warmIndex)
 	}
+}
+
+// begin makes the pass, once.
+func (w *warmth) begin(pass func()) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if !w.closed {
-		w.done.Go(s.warmIndex)
+	if !w.begun && !w.closed {
+		w.begun = true
+		w.done.Go(pass)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"holdfast/chunkstore"
 	"holdfast/chunkstore/cache"
 	"holdfast/chunkstore/disk"
 	"holdfast/chunkstore/pack"
@@ -20,6 +21,56 @@ type direct struct {
 	// skipped takes in what did not come back and is left out; nil: damage is
 	// an error.
 	skipped *skips
+	runs    chan chunkstore.Getter // that nobody uses; each for one caller at a time
+}
+
+// inOrder is a store that reads faster what is wanted in the order of its packs.
+type inOrder interface {
+	// InOrder returns a getter for one caller at a time.
+	InOrder() chunkstore.Getter
+	// Ahead begins to read what lies between such samples of what is wanted soon,
+	// as far as that is no more than most bytes.
+	Ahead(samples []chunkstore.ID, most int64)
+}
+
+// borrow returns a getter for one reader; d.runs takes it back.
+func (d *direct) borrow() chunkstore.Getter {
+	select {
+	case g := <-d.runs:
+		return g
+	default:
+	}
+	if s, ok := d.store.(inOrder); ok {
+		return s.InOrder()
+	}
+	return d.store
+}
+
+func (d *direct) giveBack(g chunkstore.Getter) {
+	select {
+	case d.runs <- g:
+	default:
+	}
+}
+
+// aheadEvery is how many chunks lie between two of which it is looked up where they are.
+const aheadEvery = 64
+
+// ahead begins to read the chunks of region n. It is advice.
+func (d *direct) ahead(ctx context.Context, n int64) {
+	s, ok := d.store.(inOrder)
+	if !ok {
+		return
+	}
+	m, err := d.RegionMap(ctx, n)
+	if err != nil || len(m) == 0 {
+		return
+	}
+	var samples []chunkstore.ID
+	for i := 0; i < len(m)-1; i += aheadEvery {
+		samples = append(samples, m[i].ID)
+	}
+	s.Ahead(append(samples, m[len(m)-1].ID), disk.RegionSize)
 }
 
 // ReadAtContext fills p with guest bytes from off. It may overwrite p's
@@ -47,6 +98,8 @@ func (d *direct) ReadAtContext(ctx context.Context, p []byte, off int64) error {
 // ascending order: what the decoder overwrites behind a chunk is filled after it.
 func (d *direct) readRegion(ctx context.Context, m disk.RegionMap, p []byte, off int64) error {
 	start := off / disk.RegionSize * disk.RegionSize
+	g := d.borrow()
+	defer d.giveBack(g)
 	from := int(off - start)
 	at := from // everything before it is filled
 	to := from + len(p)
@@ -64,7 +117,7 @@ func (d *direct) readRegion(ctx context.Context, m disk.RegionMap, p []byte, off
 		begin := max(e.Off, from)
 		var err error
 		if begin == e.Off && end == e.Off+e.Len {
-			err = d.decodeInto(ctx, e, p[begin-from:end-from])
+			err = decodeInto(ctx, g, e, p[begin-from:end-from])
 		} else {
 			err = d.copyPart(ctx, e, p[begin-from:end-from], begin-e.Off)
 		}
@@ -82,8 +135,8 @@ func (d *direct) readRegion(ctx context.Context, m disk.RegionMap, p []byte, off
 }
 
 // decodeInto fills p, which has the chunk's length, with the chunk.
-func (d *direct) decodeInto(ctx context.Context, e disk.Extent, p []byte) error {
-	got, err := d.store.Get(ctx, e.ID, p[:0])
+func decodeInto(ctx context.Context, g chunkstore.Getter, e disk.Extent, p []byte) error {
+	got, err := g.Get(ctx, e.ID, p[:0])
 	if err != nil {
 		return err
 	}

@@ -16,7 +16,10 @@
 // the image, also onto a target that exists, and are told one by one.
 //
 // Long runs of a new file are written past the page cache, where the file system
-// allows it.
+// allows it. In the process that owns the store chunks are read in the order of its
+// packs (chunkstore.Run), and for a new raw file the reading of what comes next is
+// begun while the cores decode.
 //
-// Memory: each worker holds one window of 4 MiB, two when it compares.
+// Memory: each worker holds one window of 4 MiB, two when it compares, and half a MiB
+// of a pack.
 package restore

@@ -84,7 +84,7 @@ func open(store Store, opts Options) (*job, error) {
 		chunks.Close()
 		return nil, err
 	}
-	j := &job{store: store, opts: opts, disk: &direct{Reader: r, store: store, chunks: chunks}, prog: opts.Progress}
+	j := &job{store: store, opts: opts, disk: &direct{Reader: r, store: store, chunks: chunks, runs: make(chan chunkstore.Getter, opts.Workers)}, prog: opts.Progress}
 	if opts.Skip != nil {
 		j.disk.skipped = new(skips)
 	}

@@ -20,6 +20,9 @@ const (
 	// windowBytes is what a worker deals with at a time: a region, so that
 	// raw windows decode whole chunks.
 	windowBytes = disk.RegionSize
+	// aheadWindows is how many windows are handed out before somebody deals with
+	// them; the reading of their chunks has begun.
+	aheadWindows = 4
 	// compareBlock is the granularity in which differing bytes are written.
 	compareBlock = 4 << 10
 )
@@ -36,7 +39,7 @@ func (j *job) write(ctx context.Context, t *target) (Result, error) {
 	res := Result{Size: j.img.Size()}
 	var mu sync.Mutex // guards res
 	g, ctx := errgroup.WithContext(ctx)
-	work := make(chan window)
+	work := make(chan window, aheadWindows)
 	g.Go(func() error {
 		defer close(work)
 		return j.plan(ctx, t, work)
@@ -89,6 +92,9 @@ func (j *job) plan(ctx context.Context, t *target, work chan<- window) error {
 		}
 		for off < end {
 			n := min(end, (off/windowBytes+1)*windowBytes) - off
+			if t.fresh && data && j.opts.Format == image.Raw {
+				j.disk.ahead(ctx, off/disk.RegionSize)
+			}
 			select {
 			case work <- window{off, int(n), !data}:
 			case <-ctx.Done():
