@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
 )
 
@@ -35,7 +36,7 @@ func (b *bench) restore(ctx context.Context) (*Road, error) {
 		return nil, err
 	}
 	r := &Road{unit: rateUnit, about: "web, its data bytes", contestants: []contestant{
-		b.decodesAtBest(f), b.restoring(store, d), b.copied(d),
+		b.decodesAtBest(f), b.restoring(store, d), b.copied(d), b.written(d.data),
 	}, goals: []Goal{
 		atLeast("holdfast", boundDecode, byRate, 0.7),
 		atLeast("holdfast", "restic", byRate, 3),
@@ -45,6 +46,15 @@ func (b *bench) restore(ctx context.Context) (*Road, error) {
 		r.contestants = append(r.contestants, b.peerRestoring(p))
 	}
 	return r, nil
+}
+
+// written is the least that a restore takes on this disk, read or decode what it may:
+// as many bytes past the page cache, and nothing else.
+func (b *bench) written(bytes int64) contestant {
+	out := b.path("written.raw")
+	return contestant{name: "write alone", prepare: b.remove("written.raw"), run: func(ctx context.Context, _ int) (Sample, error) {
+		return command(ctx, bytes, nil, "dd", "if=/dev/zero", "of="+out, "bs=4M", "oflag=direct", "conv=fsync", "status=none", fmt.Sprint("count=", (bytes+4<<20-1)/(4<<20)))
+	}, finish: func() error { return removeFile(out) }}
 }
 
 func (b *bench) peerRestoring(p peer) contestant {
@@ -70,7 +80,7 @@ func (b *bench) restoreHalf(ctx context.Context) (*Road, error) {
 		return nil, err
 	}
 	return &Road{unit: rateUnit, about: "half; the bound decodes its start", contestants: []contestant{
-		b.decodesAtBest(f), b.restoring(store, d), b.copied(d),
+		b.decodesAtBest(f), b.restoring(store, d), b.copied(d), b.written(d.data),
 	}, goals: []Goal{
 		atLeast("holdfast", boundDecode, byRate, 0.7),
 		atLeast("holdfast", "cp and sync", byRate, 0.7),
