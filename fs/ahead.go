@@ -7,7 +7,7 @@ import (
 
 // manyStrewn is how many reads of an image that belong to no stream make it likely
 // that more follow, all over the disk.
-const manyStrewn = 8
+const manyStrewn = 2
 
 // ahead is what a tree loads beside its requests, until ctx ends.
 type ahead struct {
