@@ -19,12 +19,16 @@ import (
 // Format 2 is format 1 with records in MinLZ.
 const FormatVersion = 2
 
+// canHold reports whether a record is one of the store's format: programs that know
+// this format alone must be able to read it.
+func (s *Store) canHold(rec pack.Record) bool { return s.cfg.FormatVersion >= formatOf(rec.Codec()) }
+
 // formatOf returns the oldest format that a store of such records can have.
-func formatOf(compress pack.CodecID) int {
-	if compress == pack.CodecZstd {
-		return 1
+func formatOf(c pack.CodecID) int {
+	if c == pack.CodecMinLZ {
+		return 2
 	}
-	return FormatVersion
+	return 1
 }
 
 const (
@@ -33,7 +37,7 @@ const (
 	maxConfig  = 64 << 10
 )
 
-// Config is what is fixed for a store's life.
+// Config is what is fixed for a store's life, or until Upgrade.
 type Config struct {
 	Info
 	Key pack.Key
@@ -59,6 +63,8 @@ var (
 	ErrNoStore = errors.New("no holdfast store")
 	// ErrStoreExists says that a directory already holds a store.
 	ErrStoreExists = errors.New("already a holdfast store")
+
+	errNewerFormat = errors.New("use a newer holdfast")
 )
 
 // defaultFrameSize is the frame of new stores. Measured in ARCHITECTURE.md: a random
@@ -72,6 +78,7 @@ type CreateOptions struct {
 	FrameSize int          // plain bytes that decode alone; pack.MaxChunk: one frame a chunk; 0: 16 KiB
 	NoParity  bool         // packs without parity: 7 % smaller, and damage does not heal by itself
 	Compress  pack.CodecID // CodecZstd or CodecMinLZ; 0: MinLZ
+	Format    int          // the least that the store is to have; 0: the oldest that can hold its records
 	Created   time.Time    // zero: now
 	Key       *pack.Key    // nil: a random one; a replica has its origin's
 }
@@ -89,7 +96,7 @@ func Create(dir string, opts CreateOptions) (Config, error) {
 		opts.Created = time.Now()
 	}
 	cfg := Config{Info: Info{
-		FormatVersion: formatOf(opts.Compress), Compression: opts.Compress,
+		FormatVersion: max(opts.Format, formatOf(opts.Compress)), Compression: opts.Compress,
 		FrameSize: opts.FrameSize, NoParity: opts.NoParity, Created: opts.Created.UTC().Truncate(time.Second),
 	}}
 	if _, err := pack.NewCodec(cfg.Key, opts.FrameSize, opts.Compress); err != nil {
@@ -211,8 +218,8 @@ func ReadConfig(dir string) (Config, error) { return readConfig(vfs.Default, dir
 
 func readConfig(fsys vfs.FS, dir string) (Config, error) {
 	cfg, err := readConfigFile(fsys, dir, configName)
-	if err == nil {
-		return cfg, nil
+	if err == nil || errors.Is(err, errNewerFormat) { // an upgrade writes the copy first, so an older one is no copy
+		return cfg, err
 	}
 	if c, cerr := readConfigFile(fsys, dir, configCopy); cerr == nil {
 		return c, nil
@@ -241,7 +248,7 @@ func parseConfig(name string, b []byte) (Config, error) {
 		return Config{}, fmt.Errorf("%s is damaged: %w", name, err)
 	}
 	if c.Format > FormatVersion {
-		return Config{}, fmt.Errorf("the store has format %d and this holdfast reads formats up to %d: use a newer holdfast", c.Format, FormatVersion)
+		return Config{}, fmt.Errorf("the store has format %d and this holdfast reads formats up to %d: %w", c.Format, FormatVersion, errNewerFormat)
 	}
 	if c.Format < 1 {
 		return Config{}, fmt.Errorf("%s: there is no format %d", name, c.Format)

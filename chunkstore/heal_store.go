@@ -44,6 +44,9 @@ func (s *Store) StoreAnew(ctx context.Context, from string, ids []ID, recs [][]b
 		if err != nil {
 			return h, err
 		}
+		if !s.canHold(rec) { // the donor's format is newer
+			rec = s.codec.Encode(nil, rec.Kind, id, plain)
+		}
 		e := Event{Event: EventHealed, Chunk: id.String(), Donor: from}
 		if d, ok, err := s.damageOf(id); err == nil && ok {
 			e.Kind, e.Offset = d.Kind.String(), d.Offset

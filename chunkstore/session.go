@@ -66,6 +66,11 @@ func (ses *session) Put(ctx context.Context, recs []pack.Record) (PutResult, err
 	if err := ses.check(ctx); err != nil {
 		return PutResult{}, err
 	}
+	for _, rec := range recs {
+		if !ses.canHold(rec) {
+			return PutResult{}, fmt.Errorf("store chunks: %v is compressed by %v, which a store of format %d does not hold", rec.ID, rec.Codec(), ses.cfg.FormatVersion)
+		}
+	}
 	var res PutResult
 	for len(recs) > 0 {
 		class, n := pack.ClassOf(recs[0].Kind), 1

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"strings"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -33,7 +34,7 @@ func TestUpgrade(t *testing.T) {
 	for i, step := range []struct {
 		to     pack.CodecID
 		format int
-	}{{pack.CodecZstd, 1}, {pack.CodecMinLZ, 2}, {pack.CodecZstd, 2}} {
+	}{{pack.CodecMinLZ, 2}, {pack.CodecZstd, 2}} {
 		s := openStore(t, fsys, 0)
 		cfg, err := s.Upgrade(step.to)
 		if err != nil || cfg.FormatVersion != step.format || cfg.Compression != step.to {
@@ -56,6 +57,34 @@ func TestUpgrade(t *testing.T) {
 			mustGet(t, s, id, chunkOf(uint64(j), 60000))
 		}
 		s.Close()
+	}
+}
+
+// TestOldFormatHoldsOldRecords offers a record of format 2 to a store of format 1: a
+// capture's is refused, and a donor's is stored as the store can hold it.
+func TestOldFormatHoldsOldRecords(t *testing.T) {
+	fsys, ctx := vfs.NewMem(), context.Background()
+	if _, err := Create("/store", CreateOptions{FS: fsys, Compress: pack.CodecZstd}); err != nil {
+		t.Fatal(err)
+	}
+	s := openStore(t, fsys, 0)
+	newer, err := pack.NewCodec(s.cfg.Key, 0, pack.CodecMinLZ)
+	if err != nil {
+		t.Fatal(err)
+	}
+	plain := chunkOf(9, 60000)
+	rec := newer.Encode(nil, pack.KindData, s.ID(plain), plain)
+	ses := begin(t, s)
+	defer ses.Close()
+	if _, err := ses.Put(ctx, []pack.Record{rec}); err == nil || !strings.Contains(err.Error(), "minlz") {
+		t.Errorf("a session takes it: %v", err)
+	}
+	if h, err := s.StoreAnew(ctx, "replica", []ID{rec.ID}, [][]byte{rec.Bytes}); err != nil || h.Chunks != 1 {
+		t.Fatal(h, err)
+	}
+	mustGet(t, s, rec.ID, plain)
+	if got := codecOf(t, s, rec.ID); got != pack.CodecZstd {
+		t.Errorf("stored by %v", got)
 	}
 }
 
@@ -85,6 +114,11 @@ func TestUpgradeStopsAnywhere(t *testing.T) {
 		for _, percent := range []int{0, 50, 100} {
 			after := mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: percent, RNG: rand.New(rand.NewPCG(uint64(stop), 9))})
 			got, rerr := readConfig(after, "/store")
+			if c, _ := readConfigFile(after, "/store", configName); c != old {
+				if c, err := readConfigFile(after, "/store", configCopy); err != nil || c == old {
+					t.Errorf("stopped after %d writes: config.json is new and its copy old, which older programs open: %v", stop, err)
+				}
+			}
 			if rerr != nil || got != old && got != s.Upgraded(pack.CodecMinLZ) || err == nil && got != cfg {
 				t.Errorf("stopped after %d writes (%v): %+v, %v", stop, err, got.Info, rerr)
 			}

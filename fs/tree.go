@@ -72,8 +72,8 @@ func newTree(store chunkstore.API, opts Options) (*tree, error) {
 
 // loadsAtATime returns how many chunks are loaded at a time on so many cores. A
 // load waits for the disk with its place taken, so there are more places than
-// cores; what a load computes waits for a core by itself, as the codec inflates no
-// more at a time than there are cores.
+// cores; what a load computes waits for a core by itself: zstd inflates no more at a
+// time than there are cores, and MinLZ is short enough for the scheduler.
 func loadsAtATime(cores int) int { return max(cores, min(2*cores, 16)) }
 
 // close ends what the tree runs. No request may be under way.

@@ -106,6 +106,15 @@ func TestReplicateRefuses(t *testing.T) {
 	if _, err := Replicate(context.Background(), src, s, ReplicateOptions{}); !errors.Is(err, ErrOtherKey) {
 		t.Fatalf("to a store with another key: %v", err)
 	}
+	key, older := src.Config().Key, vfs.NewMem()
+	if _, err := chunkstore.Create("/store", chunkstore.CreateOptions{FS: older, Key: &key, Compress: pack.CodecZstd}); err != nil {
+		t.Fatal(err)
+	}
+	o := openWorld(t, older)
+	defer o.Close()
+	if _, err := Replicate(context.Background(), src, o, ReplicateOptions{}); !errors.Is(err, ErrOlderFormat) {
+		t.Fatalf("to a store of an older format: %v", err)
+	}
 	if _, err := Replicate(context.Background(), src, src, ReplicateOptions{}); err == nil {
 		t.Fatal("a store was replicated to itself")
 	}

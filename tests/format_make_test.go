@@ -39,11 +39,19 @@ var fixtureKinds = map[string]struct {
 	chunkstore.CreateOptions
 	aged bool // proved, pruned and cared for by policies, too
 }{
-	"frames":        {CreateOptions: chunkstore.CreateOptions{FrameSize: 16 << 10, NoParity: true}},
-	"frames-parity": {CreateOptions: chunkstore.CreateOptions{FrameSize: 16 << 10}},
-	"aged":          {CreateOptions: chunkstore.CreateOptions{FrameSize: 16 << 10}, aged: true},
+	"frames":        {CreateOptions: chunkstore.CreateOptions{FrameSize: 16 << 10, Compress: format.CodecZstd, NoParity: true}},
+	"frames-parity": {CreateOptions: chunkstore.CreateOptions{FrameSize: 16 << 10, Compress: format.CodecZstd}},
+	"aged":          {CreateOptions: chunkstore.CreateOptions{FrameSize: 16 << 10, Compress: format.CodecZstd}, aged: true},
 	"minlz":         {CreateOptions: chunkstore.CreateOptions{FrameSize: 16 << 10, Compress: format.CodecMinLZ, NoParity: true}},
 	"minlz-aged":    {CreateOptions: chunkstore.CreateOptions{FrameSize: 16 << 10, Compress: format.CodecMinLZ}, aged: true},
+}
+
+// formatFor is the format of stores made with such records.
+func formatFor(by format.CodecID) int {
+	if by == format.CodecZstd {
+		return 1
+	}
+	return chunkstore.FormatVersion
 }
 
 const maxFixture = 300 << 10
@@ -76,7 +84,7 @@ func makeFixture(t *testing.T, name string) {
 	t.Helper()
 	ctx, dir := context.Background(), t.TempDir()
 	kind, ok := fixtureKinds[name]
-	archive := fmt.Sprintf("testdata/format-%d-%s.tar.zst", chunkstore.FormatVersion, name)
+	archive := fmt.Sprintf("testdata/format-%d-%s.tar.zst", formatFor(kind.Compress), name)
 	if _, err := os.Stat(archive); !ok || err == nil {
 		t.Fatalf("%s is there, or nobody knows how to make it: a store that was written stays as it is", archive)
 	}

@@ -51,6 +51,12 @@ func TestUpgrade(t *testing.T) {
 	if out, err := p.run("replicate"); err == nil || !strings.Contains(err.Error(), "holdfast --store "+second.store+" upgrade") {
 		t.Errorf("a replica of an older format: %q, %v", out, err)
 	}
+	if out := p.must("upgrade"); !strings.Contains(out, "holdfast --store "+second.store+" upgrade") {
+		t.Errorf("an upgrade does not tell of the replica: %q", out)
+	}
+	if out := second.must("scrub", "--repair"); strings.Contains(out, "minlz") {
+		t.Error(out)
+	}
 	second.must("upgrade")
 	p.must("replicate")
 	for _, of := range []*program{p, second} {

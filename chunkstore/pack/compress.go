@@ -20,7 +20,7 @@ const Slack = 64
 //	               stored  encode  decode
 //	zstd, fastest    1.00     250     835
 //	MinLZ, balanced  1.15     420   1,650
-//	MinLZ, fastest   1.26     740   1,800
+//	MinLZ, fastest   1.26     740   1,900
 const minlzLevel = minlz.LevelBalanced
 
 func newZstdEncoder() (*zstd.Encoder, error) {
@@ -62,7 +62,7 @@ func (c *Codec) deflate(buf, plain []byte) (out []byte, shrunk bool) {
 func (c *Codec) inflate(buf, frame []byte, n int, by CodecID) (out []byte, err error) {
 	defer func() {
 		// The decoders are libraries that read stored bytes, which may be
-		// anything: a fault in them must not end the process.
+		// anything: a panic in them must not end the process.
 		if r := recover(); r != nil {
 			out, err = nil, fmt.Errorf("decompress: the decoder failed: %v", r)
 		}

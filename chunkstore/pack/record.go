@@ -54,6 +54,9 @@ type Record struct {
 	Bytes    []byte // header and payload
 }
 
+// Codec says how the record is compressed.
+func (r Record) Codec() CodecID { return CodecID(r.Bytes[5]) }
+
 // header is a record's header, decoded.
 type header struct {
 	kind       Kind

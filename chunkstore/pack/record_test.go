@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"testing"
 
 	"github.com/klauspost/compress/s2"
@@ -180,6 +181,16 @@ func TestOnlyMinLZBlocks(t *testing.T) {
 		if _, err := c.inflate(make([]byte, 0, 9000), b, 9000, CodecMinLZ); err == nil {
 			t.Error("a block of S2 was taken")
 		}
+	}
+	if _, err := c.inflate(make([]byte, 0, 9000), block[:len(block)-1], 9000, CodecMinLZ); err == nil {
+		t.Error("a block that is cut off was taken")
+	}
+	huge := append([]byte{0, 0x80, 0x80, 0x80, 0x04}, block...) // says that it holds 8 MiB
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	_, err := c.inflate(make([]byte, 0, 9000), huge, 9000, CodecMinLZ)
+	if runtime.ReadMemStats(&after); err == nil || after.TotalAlloc-before.TotalAlloc > 1<<20 {
+		t.Errorf("a block that says it holds 8 MiB: %v, %d bytes allocated", err, after.TotalAlloc-before.TotalAlloc)
 	}
 }
 

@@ -109,7 +109,7 @@ func addReplica(ctx context.Context, s *chunkstore.Store, opts common, path stri
 	cfg, err := replicaConfig(path, own)
 	made := errors.Is(err, chunkstore.ErrNoStore)
 	if made {
-		cfg, err = chunkstore.Create(path, chunkstore.CreateOptions{Key: &own.Key, FrameSize: own.FrameSize, NoParity: own.NoParity, Compress: own.Compression})
+		cfg, err = chunkstore.Create(path, chunkstore.CreateOptions{Key: &own.Key, FrameSize: own.FrameSize, NoParity: own.NoParity, Compress: own.Compression, Format: own.FormatVersion})
 	}
 	if err != nil {
 		return replicaView{}, err

@@ -8,6 +8,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"holdfast/chunkstore"
 	"holdfast/chunkstore/catalog"
 	"holdfast/chunkstore/owner"
 	"holdfast/heal"
@@ -77,7 +78,10 @@ func runReplicate(ctx context.Context, opts replicateOptions) error {
 		}
 		if opts.To != "" {
 			if _, err := replicaConfig(opts.To, h.Config()); err != nil {
-				return withStatus(exitStore, withHint(err, "make a replica: holdfast replica add STORE2"))
+				if errors.Is(err, chunkstore.ErrNoStore) {
+					err = withHint(err, "make a replica: holdfast replica add STORE2")
+				}
+				return withStatus(exitStore, err)
 			}
 		}
 		end := watchPath(ctx, h, opts.Console, "replicating", pathReplicateHow)

@@ -6,6 +6,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"holdfast/chunkstore"
 	"holdfast/chunkstore/owner"
 	"holdfast/chunkstore/pack"
 )
@@ -20,7 +21,7 @@ type upgradeOptions struct {
 func compressionFlag() cli.Flag {
 	return &cli.StringFlag{
 		Name: "compression", Value: pack.CodecMinLZ.String(),
-		Usage: "`CODEC` of chunks to come: minlz (read twice as fast), or zstd (an eighth smaller)",
+		Usage: "`CODEC` of chunks to come: minlz (decodes twice as fast), or zstd (an eighth smaller)",
 	}
 }
 
@@ -39,8 +40,9 @@ func upgradeCommand() *cli.Command {
 		UsageText: "holdfast upgrade [--compression CODEC] [--dry-run]",
 		Description: `Has chunks to come compressed as in new stores. What is stored stays as it is
 and is read as before. A store that was upgraded can't be opened by a holdfast that is older
-than its format, and no store goes back to an older format. Upgrade its replicas too. No other
-process may have the store open.`,
+than its format, and no store goes back to an older format. End what else has the store open
+first, as status tells: a mount by an older holdfast could read no more. Upgrade the replicas
+too; until then they take nothing.`,
 		CustomHelpTemplate: commandHelp(`
 holdfast upgrade --dry-run
 holdfast upgrade
@@ -75,6 +77,8 @@ type upgradeResult struct {
 	Compression    string `json:"compression"`
 	Changed        bool   `json:"changed"`
 	DryRun         bool   `json:"dry_run"`
+
+	Replicas []string `json:"replicas"` // that have to be upgraded too
 }
 
 // runUpgrade changes how chunks to come are stored.
@@ -97,11 +101,26 @@ func runUpgrade(ctx context.Context, opts upgradeOptions) error {
 			Store: opts.Store, OldFormat: old.FormatVersion, Format: now.FormatVersion,
 			OldCompression: old.Compression.String(), Compression: now.Compression.String(), Changed: now != old, DryRun: opts.DryRun,
 		}
+		if res.Replicas, err = olderReplicas(s, now); err != nil {
+			return err
+		}
 		if opts.JSON {
 			return printJSON(opts.Out, res)
 		}
 		return printUpgrade(opts.common, res)
 	})
+}
+
+// olderReplicas returns the replicas whose format is known to be older.
+func olderReplicas(s *chunkstore.Store, now chunkstore.Config) ([]string, error) {
+	all, err := s.Replicas()
+	list := []string{}
+	for _, r := range all {
+		if cfg, err := chunkstore.ReadConfig(r.Path); err == nil && !r.Origin && cfg.FormatVersion < now.FormatVersion {
+			list = append(list, r.Path)
+		}
+	}
+	return list, err
 }
 
 func printUpgrade(opts common, r upgradeResult) error {
@@ -112,6 +131,9 @@ func printUpgrade(opts common, r upgradeResult) error {
 	text := fmt.Sprintf("%s has format %d and compression %s already.\n", oneLine(r.Store), r.Format, r.Compression)
 	if r.Changed {
 		text = fmt.Sprintf("%s %s format %d (had %d) and compression %s (had %s).\n", oneLine(r.Store), has, r.Format, r.OldFormat, r.Compression, r.OldCompression)
+	}
+	for _, path := range r.Replicas {
+		text += fmt.Sprintf("Its replica takes nothing until it is upgraded: holdfast --store %s upgrade\n", shellWord(path))
 	}
 	_, err := fmt.Fprint(opts.Out, text)
 	return err
