@@ -233,8 +233,12 @@ func printCompared(opts verifyOptions, c *heal.Comparison) {
 	for _, d := range c.Differ[:min(len(c.Differ), maxPrinted)] {
 		fmt.Fprintf(opts.Out, "  differs: disk %s, %s at %d\n", nameText(d.Disk), sizeText(d.Length), d.Offset)
 	}
-	if more := max(len(c.Lost)-maxPrinted, 0) + max(len(c.Differ)-maxPrinted, 0); more > 0 {
-		fmt.Fprintf(opts.Out, "  and %s more; --json lists them\n", countText(int64(more+c.Unlisted), "range"))
+	more := max(len(c.Lost)-maxPrinted, 0) + max(len(c.Differ)-maxPrinted, 0)
+	if more > 0 {
+		fmt.Fprintf(opts.Out, "  and %s more; --json lists them\n", countText(int64(more), "range"))
+	}
+	if c.Unlisted > 0 {
+		fmt.Fprintf(opts.Out, "  and %s beyond the bound of any list; their bytes are counted\n", countText(int64(c.Unlisted), "range"))
 	}
 }
 
