@@ -41,13 +41,13 @@ func (l *logged) logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, 
 
 func waitFor(t testing.TB, what string, done func() bool) {
 	t.Helper()
-	for range 300 {
+	for range 6000 {
 		if done() {
 			return
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	t.Fatalf("waited 3 s for %s", what)
+	t.Fatalf("waited a minute for %s", what)
 }
 
 func mountedAt(t testing.TB, dir string) bool {
