@@ -45,9 +45,16 @@ type PackReport struct {
 	Faults   []pack.Fault
 	Bad      []ChunkDamage // damaged chunks that the index has in this pack, or, of a pack that it does not know, nowhere
 	Stale    int           // damaged records whose chunks the index has elsewhere
+	loose    []stray       // whole records that the index has here and the footer does not
 	Entries  int           // index entries, of chunks and roots, that were lost or wrong
 	Fixed    int           // of which were set right
 	WantSize int64         // what the index says; 0 where it does not know the pack
+}
+
+// stray is a record that only the index leads to.
+type stray struct {
+	id ID
+	at place
 }
 
 // ChunkDamage is a chunk whose record is damaged.

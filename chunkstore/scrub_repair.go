@@ -54,7 +54,7 @@ type packRepair struct {
 
 // Plan says what RepairPack would do.
 func (p PackReport) Plan() PackRepair {
-	r := PackRepair{Pack: p.Pack, Kept: p.Records - p.Stale}
+	r := PackRepair{Pack: p.Pack, Kept: p.Records - p.Stale + len(p.loose)}
 	for _, d := range p.Bad {
 		r.Kept--
 		if d.Healable {
@@ -98,6 +98,11 @@ func (r *packRepair) run(reader func(io.ReaderAt) io.ReaderAt) error {
 	if r.Lost = r.found.Plan().Lost; !r.rescue || !r.found.Known {
 		if _, err = pack.Prove(r.ctx, in, f.Size(), pack.ProveOptions{}, r.keep); err != nil {
 			return errors.Join(err, r.abandon())
+		}
+		for _, found := range r.found.loose {
+			if err := r.keepStray(in, found); err != nil {
+				return errors.Join(err, r.abandon())
+			}
 		}
 	}
 	for _, d := range r.found.Bad {
@@ -143,6 +148,27 @@ func (r *packRepair) keep(e pack.Entry, rec []byte, err error) error {
 	}
 	r.Kept++
 	return r.take(e.ID, e.Kind, rec, plain, was, had)
+}
+
+// keepStray takes along a record that the footer does not name.
+func (r *packRepair) keepStray(in io.ReaderAt, found stray) error {
+	if was, had, err := r.lookup(found.id); err != nil || !had || was != found.at {
+		return err // it was stored anew meanwhile
+	}
+	b := make([]byte, found.at.recordLen())
+	if n, err := in.ReadAt(b, int64(found.at.offset)); n < len(b) {
+		return fmt.Errorf("read chunk %v: %d of %d bytes, %w", found.id, n, len(b), err)
+	}
+	rec, err := pack.CheckStored(b)
+	if err != nil {
+		return err
+	}
+	plain, err := r.codec.Decode(nil, rec.Bytes, found.id)
+	if err != nil {
+		return err
+	}
+	r.Kept++
+	return r.take(found.id, rec.Kind, rec.Bytes, plain, found.at, true)
 }
 
 // stale checks that a damaged record which is not going to be healed is not

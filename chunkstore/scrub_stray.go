@@ -14,10 +14,6 @@ func (p *packProver) strays() error {
 	if !p.proof.Scanned && p.hasAll() {
 		return nil
 	}
-	type stray struct {
-		id ID
-		at place
-	}
 	var found []stray
 	err := p.chunksAt(p.ctx, func(n uint64) bool { return n == p.Pack }, func(id ID, at place) error {
 		if r, ok := p.here[id]; !ok || r.at != at {
@@ -66,8 +62,9 @@ func (p *packProver) stray(id ID, at place) error {
 	kind := pack.Corrupt
 	switch {
 	case got == len(b):
-		if _, err = p.codec.Decode(nil, b, id); err == nil {
-			return nil // there after all; the footer's fault is told already
+		if _, err = p.codec.Decode(nil, b, id); err == nil { // the footer's fault is told already
+			p.loose = append(p.loose, stray{id, at})
+			return p.noteWhole(id, at)
 		}
 	case err == nil:
 		kind, err = pack.Unreadable, fmt.Errorf("only %d of %d bytes came, without an error", got, len(b))
