@@ -59,16 +59,11 @@ type Places struct {
 var NoPlaces = Places{Count: -1}
 
 func (p *Places) add(id ID, at place) {
-	p.Count++
-	p.Sum += at.sum(id)
-}
-
-// sum stands for a chunk and its place in a pack. Ids are hashes; what is mixed in
-// keeps a wrong place from looking right.
-func (p place) sum(id ID) uint64 {
-	h := binary.LittleEndian.Uint64(id[:]) ^ (uint64(p.offset)<<32 | uint64(p.payloadLen))
+	// Ids are hashes; what is mixed in keeps a wrong place from looking right.
+	h := binary.LittleEndian.Uint64(id[:]) ^ (uint64(at.offset)<<32 | uint64(at.payloadLen))
 	h = (h ^ h>>29) * 0xbf58476d1ce4e5b9
-	return h ^ h>>32
+	p.Count++
+	p.Sum += h ^ h>>32
 }
 
 // CountPlaces sums up the index entries that lead to each pack. Packs of which

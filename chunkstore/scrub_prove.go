@@ -16,12 +16,8 @@ import (
 type ProveOptions struct {
 	Deep bool // decode every record and compute its chunk's id
 	// Expect sums up the index entries that lead to the pack (see CountPlaces);
-	// NoPlaces: it is not known, and the index is looked through.
+	// NoPlaces: it is not known.
 	Expect Places
-	// Used, if not nil, stands for Expect: what of the chunks that somebody uses
-	// leads to the pack (see Leads). Other entries that lead to no record of it are
-	// not looked for.
-	Used []uint64
 	// Workers is how many goroutines prove records side by side; 0 or 1: only
 	// the caller's, which also reads.
 	Workers int
@@ -96,8 +92,6 @@ type packProver struct {
 	here    map[ID]proved // records of the pack
 	matched int           // records that the index has here
 	asKnown bool          // the footer and the index name the same records, so that none is looked up
-	sure    []bool        // records that the index has here; nil: each is looked up
-	astray  int           // used places that are no record's
 	proof   pack.Proof
 	parity  *pack.Parity
 	file    io.ReaderAt

@@ -12,37 +12,11 @@ import (
 
 // compare sees whether the pack's footer names what the index has in it.
 func (p *packProver) compare(entries []pack.Entry) {
-	if p.opts.Used != nil {
-		p.compareUsed(entries)
-		return
-	}
 	var has Places
 	for _, e := range entries {
 		has.add(e.ID, place{p.Pack, e.Offset, e.PayloadLen})
 	}
 	p.asKnown = p.Known && has == p.opts.Expect
-}
-
-// compareUsed sees which records are used, and whether all that is used is a record.
-func (p *packProver) compareUsed(entries []pack.Entry) {
-	used := make(map[uint64]bool, len(p.opts.Used))
-	for _, sum := range p.opts.Used {
-		used[sum] = true
-	}
-	p.sure = make([]bool, len(entries))
-	for i, e := range entries {
-		sum := place{p.Pack, e.Offset, e.PayloadLen}.sum(e.ID)
-		p.sure[i] = used[sum]
-		delete(used, sum)
-	}
-	if p.astray = len(used); p.astray > 0 || !p.Known {
-		p.sure = nil
-	}
-}
-
-// isSure reports whether the index is known to have the next record where it lies.
-func (p *packProver) isSure() bool {
-	return p.asKnown || p.Records < len(p.sure) && p.sure[p.Records]
 }
 
 // plainBuffers holds buffers for decoded chunks that nobody keeps.
@@ -58,10 +32,9 @@ func (p *packProver) decode(e pack.Entry, rec []byte) error {
 
 // record judges one record of the pack.
 func (p *packProver) record(e pack.Entry, rec []byte, err error) error {
-	sure := p.isSure()
 	p.Records++
 	at := place{p.Pack, e.Offset, e.PayloadLen}
-	if sure && err == nil {
+	if p.asKnown && err == nil {
 		p.matched++
 		return errors.Join(p.noteWhole(e.ID, at), p.checkRoot(e, rec))
 	}

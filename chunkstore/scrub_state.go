@@ -132,20 +132,6 @@ func (s *Store) KnownPacks(ctx context.Context, fn func(KnownPack) error) error 
 	return nil
 }
 
-// KnownPack returns a pack as the index knows it, if it does.
-func (s *Store) KnownPack(n uint64) (p KnownPack, ok bool, err error) {
-	if ok, err := s.knows(n); err != nil || !ok {
-		return KnownPack{}, false, err
-	}
-	info, err := s.packInfo(n)
-	if err != nil {
-		return KnownPack{}, false, err
-	}
-	p = KnownPack{Number: n, Meta: info.class != 0, Records: int(info.records), Size: int64(info.size)}
-	p.Proof, err = s.proof(n)
-	return p, err == nil, err
-}
-
 // UnknownPacks returns the packs on the medium that the index does not know and
 // that are not being written.
 func (s *Store) UnknownPacks(ctx context.Context) ([]uint64, error) {

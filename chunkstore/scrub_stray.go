@@ -11,7 +11,7 @@ import (
 // strays finds the index entries that point into the pack and that none of its
 // records answered: wrong ones, or those of records that a scan could not find.
 func (p *packProver) strays() error {
-	if !p.proof.Scanned && p.hasAll() {
+	if p.opts.Expect.Count >= 0 && p.matched >= p.opts.Expect.Count && !p.proof.Scanned {
 		return nil
 	}
 	var found []stray
@@ -42,14 +42,6 @@ func (p *packProver) strays() error {
 		}
 	}
 	return nil
-}
-
-// hasAll reports whether everything that is known to lead to the pack is a record's.
-func (p *packProver) hasAll() bool {
-	if p.opts.Used != nil {
-		return p.astray == 0
-	}
-	return p.opts.Expect.Count >= 0 && p.matched >= p.opts.Expect.Count
 }
 
 // stray judges an index entry that leads to no record known to the footer.

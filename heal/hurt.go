@@ -338,30 +338,26 @@ func (w *walk) hurt(id pack.ID) (chunkstore.DamagedChunk, bool, error) {
 	return chunkstore.DamagedChunk{ID: id, Kind: pack.Missing, Tried: "the index does not know the chunk"}, unknown, err
 }
 
-// maxLeads bounds the uses of chunks that are remembered, in 8 bytes each. Of a VM
-// with more the places in the index are counted, as for a whole store.
-const maxLeads = 4 << 20
-
-// leadsOf returns what leads to the packs that the versions of a VM use.
-func leadsOf(ctx context.Context, store *chunkstore.Store, vm string) (*chunkstore.Leads, error) {
+// packsOf returns the packs that the versions of a VM use.
+func packsOf(ctx context.Context, store *chunkstore.Store, vm string) (map[uint64]bool, error) {
 	w := newWalk(store)
-	leads, seen := chunkstore.NewLeads(maxLeads), 0
+	packs, seen := map[uint64]bool{}, 0
 	err := w.versions(ctx, vm, func(v version, err error) error {
 		seen++
 		if err != nil {
 			return nil
 		}
-		return w.leads(ctx, v, leads)
+		return w.packs(ctx, v, packs)
 	})
 	if err == nil && seen == 0 {
 		err = catalog.ErrNoVM
 	}
-	return leads, err
+	return packs, err
 }
 
-// leads adds where the chunks lie that a version uses. A map that can't be read ends the
+// packs adds the packs that a version uses. A map that can't be read ends the
 // disk's walk: what is below it is not known, and its own pack is.
-func (w *walk) leads(ctx context.Context, v version, leads *chunkstore.Leads) error {
+func (w *walk) packs(ctx context.Context, v version, packs map[uint64]bool) error {
 	for i := range v.Disks {
 		r, err := disk.Open(nil, w.maps, v.Disks[i].Map)
 		if err != nil {
@@ -369,10 +365,13 @@ func (w *walk) leads(ctx context.Context, v version, leads *chunkstore.Leads) er
 		}
 		var failed error
 		err = r.Parts(ctx, func(p disk.Part) (bool, error) {
-			ok, err := w.store.Lead(leads, p.ID)
+			n, ok, err := w.store.PackOf(p.ID)
 			if err != nil {
 				failed = err
 				return false, err
+			}
+			if ok {
+				packs[n] = true
 			}
 			if p.Kind == pack.KindData || !ok || w.clean.has(p.ID) {
 				return false, nil

@@ -31,13 +31,9 @@ func TestScrubOfOneVM(t *testing.T) {
 	w.put(t, mem)
 	s := openWorld(t, mem)
 	defer s.Close()
-	leads, err := leadsOf(context.Background(), s, "other")
+	want, err := packsOf(context.Background(), s, "other")
 	if err != nil {
 		t.Fatal(err)
-	}
-	want := map[uint64]bool{}
-	for _, n := range leads.Packs() {
-		want[n] = true
 	}
 	before := proofs(t, s)
 	rep := mustScrub(t, s, Options{VM: "other", Deep: true}, "one VM")

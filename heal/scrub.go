@@ -87,7 +87,6 @@ type target struct {
 	size    int64
 	unknown bool
 	expect  chunkstore.Places
-	used    []uint64 // see chunkstore.Leads; nil: expect counts
 }
 
 func (s *scrub) run(ctx context.Context) error {
@@ -118,29 +117,29 @@ func (s *scrub) run(ctx context.Context) error {
 }
 
 // plan lists the packs to prove.
-func (s *scrub) plan(ctx context.Context) (targets []target, err error) {
-	if s.opts.VM != "" {
-		targets, err = s.planVM(ctx)
-	} else {
-		targets, err = s.planAll(ctx)
-	}
-	sort.Slice(targets, func(i, j int) bool { return targets[i].number < targets[j].number })
-	for _, t := range targets {
-		s.opts.Progress.Total.Add(t.size)
-	}
-	return targets, err
-}
-
-// planAll lists all packs, also those that the index does not know.
-func (s *scrub) planAll(ctx context.Context) (targets []target, _ error) {
+func (s *scrub) plan(ctx context.Context) ([]target, error) {
 	places, err := s.store.CountPlaces(ctx)
 	if err != nil {
 		return nil, err
 	}
+	var wanted map[uint64]bool
+	if s.opts.VM != "" {
+		if wanted, err = packsOf(ctx, s.store, s.opts.VM); err != nil {
+			return nil, err
+		}
+	}
+	var targets []target
 	known := map[uint64]bool{}
 	err = s.store.KnownPacks(ctx, func(p chunkstore.KnownPack) error {
 		known[p.Number] = true
-		targets = s.add(targets, p, target{expect: places[p.Number]})
+		if wanted != nil && !wanted[p.Number] {
+			return ctx.Err()
+		}
+		if s.fresh(p.Proof) {
+			s.report.Skipped++
+			return ctx.Err()
+		}
+		targets = append(targets, target{number: p.Number, size: p.Size, expect: places[p.Number]})
 		return ctx.Err()
 	})
 	if err != nil {
@@ -152,56 +151,20 @@ func (s *scrub) planAll(ctx context.Context) (targets []target, _ error) {
 	}
 	for _, n := range unknown {
 		known[n] = true
-		targets = append(targets, target{number: n, unknown: true, expect: places[n]})
+		if wanted == nil {
+			targets = append(targets, target{number: n, unknown: true, expect: places[n]})
+		}
 	}
 	for n := range places { // entries without a pack
-		if !known[n] {
+		if !known[n] && (wanted == nil || wanted[n]) {
 			s.gone[n] = true
 		}
+	}
+	sort.Slice(targets, func(i, j int) bool { return targets[i].number < targets[j].number })
+	for _, t := range targets {
+		s.opts.Progress.Total.Add(t.size)
 	}
 	return targets, nil
-}
-
-// planVM lists the packs that a VM's versions use. What it costs is a matter of the
-// VM, not of the store.
-func (s *scrub) planVM(ctx context.Context) (targets []target, _ error) {
-	leads, err := leadsOf(ctx, s.store, s.opts.VM)
-	if err != nil {
-		return nil, err
-	}
-	places, err := placesBeside(ctx, s.store, leads)
-	if err != nil {
-		return nil, err
-	}
-	for _, n := range leads.Packs() {
-		p, known, err := s.store.KnownPack(n)
-		if err != nil || ctx.Err() != nil {
-			return nil, errors.Join(err, ctx.Err())
-		}
-		if known {
-			targets = s.add(targets, p, target{expect: places[n], used: leads.Of(n)})
-		} else {
-			s.gone[n] = true
-		}
-	}
-	if len(s.gone) == 0 {
-		return targets, nil
-	}
-	unknown, err := s.store.UnknownPacks(ctx)
-	for _, n := range unknown { // they are there, and a scrub of the whole store takes them up
-		delete(s.gone, n)
-	}
-	return targets, err
-}
-
-// add adds a pack to those to prove, unless its last proof is good enough.
-func (s *scrub) add(targets []target, p chunkstore.KnownPack, t target) []target {
-	if s.fresh(p.Proof) {
-		s.report.Skipped++
-		return targets
-	}
-	t.number, t.size = p.Number, p.Size
-	return append(targets, t)
 }
 
 // fresh reports whether a pack's last proof is good enough to pass over it.
@@ -243,7 +206,7 @@ func (s *scrub) proveAll(ctx context.Context, targets []target) error {
 func (s *scrub) prove(ctx context.Context, t target) error {
 	wrap := func(r io.ReaderAt) io.ReaderAt { return s.reader(ctx, r) }
 	mend := s.opts.Repair && !s.opts.DryRun
-	found, err := s.store.ProvePack(ctx, t.number, chunkstore.ProveOptions{Deep: s.opts.Deep, Expect: t.expect, Used: t.used, Workers: s.workers(), Reader: wrap, Fix: mend})
+	found, err := s.store.ProvePack(ctx, t.number, chunkstore.ProveOptions{Deep: s.opts.Deep, Expect: t.expect, Workers: s.workers(), Reader: wrap, Fix: mend})
 	if err != nil {
 		return err
 	}

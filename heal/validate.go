@@ -73,11 +73,11 @@ func (c *validation) disk(ctx context.Context, v *catalog.Version, i int, was ch
 	d := &v.Disks[i]
 	for {
 		found, now := c.store.DamageChanges()
-		leads := chunkstore.NewLeads(gentleLeads)
-		if st.State, st.Problem, lasting, err = c.follow(ctx, d.Map, leads); err != nil {
+		packs := map[uint64]bool{}
+		if st.State, st.Problem, lasting, err = c.follow(ctx, d.Map, packs); err != nil {
 			return st, lasting, err
 		}
-		if err := c.prove(ctx, v, leads); err != nil {
+		if err := c.prove(ctx, v, packs); err != nil {
 			return st, lasting, err
 		}
 		// What was found by proving may be this disk's: then it is followed
@@ -94,12 +94,9 @@ func (c *validation) disk(ctx context.Context, v *catalog.Version, i int, was ch
 	return st, lasting, nil
 }
 
-// gentleLeads bounds the uses of a disk's chunks that are remembered: 8 MiB.
-const gentleLeads = 1 << 20
-
-// follow walks all maps of a disk, adds where all its chunks lie to leads, and says
-// what the disk is by what is known of them.
-func (c *validation) follow(ctx context.Context, m disk.Map, leads *chunkstore.Leads) (state chunkstore.Validation, problem string, lasting bool, _ error) {
+// follow walks all maps of a disk, adds the packs of all its chunks to packs,
+// and says what the disk is by what is known of them.
+func (c *validation) follow(ctx context.Context, m disk.Map, packs map[uint64]bool) (state chunkstore.Validation, problem string, lasting bool, _ error) {
 	state = chunkstore.Valid
 	take := func(of chunkstore.DamagedChunk, p disk.Part) {
 		kind := chunkstore.Hurt
@@ -131,8 +128,12 @@ func (c *validation) follow(ctx context.Context, m disk.Map, leads *chunkstore.L
 			if hurt {
 				take(of, p)
 			}
-			_, failed = c.store.Lead(leads, p.ID)
-			return !hurt, failed
+			n, ok, err := c.store.PackOf(p.ID)
+			if ok {
+				packs[n] = true
+			}
+			failed = err
+			return !hurt, err
 		})
 	}
 	var d *pack.Damage
@@ -151,12 +152,10 @@ func (c *validation) follow(ctx context.Context, m disk.Map, leads *chunkstore.L
 	return state, problem, false, nil
 }
 
-// prove proves those of the packs that were not proved since the capture, in the
-// order in which they lie. Of the others, entries in the index that lead to no record
-// are left to the scrub of the whole store.
-func (c *validation) prove(ctx context.Context, v *catalog.Version, leads *chunkstore.Leads) error {
+// prove proves those of the packs that were not proved since the capture.
+func (c *validation) prove(ctx context.Context, v *catalog.Version, packs map[uint64]bool) error {
 	var todo []uint64
-	for _, n := range leads.Packs() {
+	for n := range packs {
 		p, err := c.store.Proof(n)
 		if err != nil {
 			return err
@@ -165,8 +164,9 @@ func (c *validation) prove(ctx context.Context, v *catalog.Version, leads *chunk
 			todo = append(todo, n)
 		}
 	}
+	slices.Sort(todo) // as they lie
 	for _, n := range todo {
-		if err := c.scrub.prove(ctx, target{number: n, used: leads.Of(n)}); err != nil {
+		if err := c.scrub.prove(ctx, target{number: n}); err != nil {
 			return err
 		}
 	}

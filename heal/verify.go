@@ -16,8 +16,7 @@ import (
 
 // Verify proves one version now: its maps fit each other, every chunk that they
 // name is there, and each one's pack is proved, unless it was since the version
-// was captured; deep, every such pack is proved anew by decoding. An index entry of
-// these packs that leads to no record is set right where there is one. The result
+// was captured; deep, every such pack is proved anew by decoding. The result
 // becomes the version's state.
 func Verify(ctx context.Context, store *chunkstore.Store, v *catalog.Version, opts Options) (*VerifyReport, error) {
 	opts.fill()
@@ -43,11 +42,11 @@ func Verify(ctx context.Context, store *chunkstore.Store, v *catalog.Version, op
 
 func verify(ctx context.Context, store *chunkstore.Store, v *catalog.Version, opts Options, r *VerifyReport) error {
 	w := newWalk(store)
-	leads := chunkstore.NewLeads(maxLeads)
-	if err := w.leads(ctx, version{v.VM, v.ID, v}, leads); err != nil {
+	used := map[uint64]bool{}
+	if err := w.packs(ctx, version{v.VM, v.ID, v}, used); err != nil {
 		return err
 	}
-	if err := provePacks(ctx, store, v, leads, opts, r); err != nil {
+	if err := provePacks(ctx, store, v, used, opts, r); err != nil {
 		return err
 	}
 	hurt, err := hurtOf(ctx, store, v, nil)
@@ -83,36 +82,28 @@ func verify(ctx context.Context, store *chunkstore.Store, v *catalog.Version, op
 	return nil
 }
 
-// placesBeside sums up the index where the leads are not whole; see leadsOf.
-func placesBeside(ctx context.Context, store *chunkstore.Store, leads *chunkstore.Leads) (map[uint64]chunkstore.Places, error) {
-	if leads.Whole() {
-		return nil, nil
-	}
-	return store.CountPlaces(ctx)
-}
-
 // provePacks proves the packs that were not proved since the capture.
-func provePacks(ctx context.Context, store *chunkstore.Store, v *catalog.Version, leads *chunkstore.Leads, opts Options, r *VerifyReport) error {
-	places, err := placesBeside(ctx, store, leads)
+func provePacks(ctx context.Context, store *chunkstore.Store, v *catalog.Version, used map[uint64]bool, opts Options, r *VerifyReport) error {
+	places, err := store.CountPlaces(ctx)
 	if err != nil {
 		return err
 	}
 	pc := newPace(opts.Rate)
 	var todo []chunkstore.KnownPack
-	for _, n := range leads.Packs() {
-		p, known, err := store.KnownPack(n)
-		if err != nil {
-			return err
-		}
-		if !known {
-			continue
+	err = store.KnownPacks(ctx, func(p chunkstore.KnownPack) error {
+		if !used[p.Number] {
+			return nil
 		}
 		if !opts.Deep && p.Proof.Result == chunkstore.PackWhole && p.Proof.When.After(v.Captured) {
 			r.Proved++
-			continue
+			return nil
 		}
 		todo = append(todo, p)
 		opts.Progress.Total.Add(p.Size)
+		return nil
+	})
+	if err != nil {
+		return err
 	}
 	gone := map[uint64]bool{}
 	g, gctx := errgroup.WithContext(ctx)
@@ -121,7 +112,7 @@ func provePacks(ctx context.Context, store *chunkstore.Store, v *catalog.Version
 	for i, p := range todo {
 		g.Go(func() error {
 			wrap := func(in io.ReaderAt) io.ReaderAt { return &paced{in, gctx, pc, opts.Progress} }
-			found, err := store.ProvePack(gctx, p.Number, chunkstore.ProveOptions{Deep: opts.Deep, Expect: places[p.Number], Used: leads.Of(p.Number), Workers: cores(), Reader: wrap, Fix: true})
+			found, err := store.ProvePack(gctx, p.Number, chunkstore.ProveOptions{Deep: opts.Deep, Expect: places[p.Number], Workers: cores(), Reader: wrap})
 			missing[i] = found.Missing
 			return err
 		})
