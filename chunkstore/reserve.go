@@ -112,6 +112,10 @@ func (s *Store) giveBack() {
 		s.log.Error("the reserve can't be given back", "err", err)
 		return
 	}
+	// ext4 has the blocks of a removed file for others when its journal is written.
+	if err := syncDir(s.fs, s.dir); err != nil {
+		s.log.Warn("the reserve may not be free at once", "err", err)
+	}
 	s.log.Info("the disk is nearly full: the store's reserve is given back", "bytes", s.spare.has)
 	s.spare.want.CompareAndSwap(0, s.spare.has) // should the opening fail before it is known
 	s.spare.has = 0
@@ -207,7 +211,9 @@ func (s *Store) indexFS() vfs.FS {
 	return vfs.OnDiskFull(frugal{s.fs}, func() {
 		s.spare.mu.Lock()
 		defer s.spare.mu.Unlock()
-		s.giveBack()
+		if s.giveBack(); s.spare.users == 0 {
+			s.makeReserve() // but for what the index gets now, before others take all of it
+		}
 	})
 }
 

@@ -61,7 +61,7 @@ type ChunkDamage struct {
 
 // ProvePack proves one pack against its own sums and against the index, and
 // remembers what it found: damage, or the damage's end, and the pack's proof.
-// An error means that the proof did not come to its end. It holds about 3 MiB, 5
+// An error means that the proof did not come to its end. It holds about 4 MiB, 8
 // with Workers, and an entry for each record of the pack. Safe for concurrent use with
 // everything else.
 func (s *Store) ProvePack(ctx context.Context, n uint64, opts ProveOptions) (PackReport, error) {

@@ -232,8 +232,9 @@ func TestHelperLeavesOthersStay(t *testing.T) {
 	left := make(chan error)
 	go func() {
 		ch := c.BeginPart(idOf(1), pack.MaxChunk, 0)
-		defer ch.Release()
-		left <- ch.Wait(short, pack.MaxChunk)
+		err := ch.Wait(short, pack.MaxChunk)
+		ch.Release() // before the test can end
+		left <- err
 	}()
 	if by := <-s.came; by != short {
 		t.Error("the waiter does not load for himself")

@@ -77,14 +77,16 @@ func (f *file) ReadAlone(buf []byte, off int64, n int) ([]byte, error) {
 	}
 	if fd := f.direct.open(f.File); fd >= 0 && !f.direct.never.Load() && !f.isCached(from, end) {
 		got, err := readDirect(fd, buf[:end-from], from)
-		if err == nil {
+		if err == nil && from+int64(got) >= min(off+int64(n), f.size) {
 			skip := min(int(off-from), got)
 			return buf[skip:min(skip+n, got)], nil
 		}
-		if !errors.Is(err, unix.EINVAL) {
+		if err != nil && !isRefused(err) {
 			return nil, fmt.Errorf("read %d bytes at %d past the page cache: %w", n, off, err)
 		}
-		f.direct.never.Store(true)
+		if err != nil {
+			f.direct.never.Store(true)
+		}
 	}
 	got, err := f.ReadAt(buf[:n], off)
 	if errors.Is(err, io.EOF) {

@@ -30,16 +30,21 @@ func (p pastCache) ReadAt(b []byte, off int64) (int, error) {
 	}
 	n, err := readDirect(fd, b, off)
 	switch {
-	case errors.Is(err, unix.EINVAL):
+	case isRefused(err):
 		p.direct.never.Store(true)
 		return p.file.ReadAt(b, off)
 	case err != nil:
 		return n, fmt.Errorf("read %d bytes at %d past the page cache: %w", len(b), off, err)
-	case n < len(b):
-		return n, io.EOF
+	case n < len(b): // the file's end, or fewer than could be had: the page cache knows
+		more, err := p.file.ReadAt(b[n:], off+int64(n))
+		return n + more, err
 	}
 	return n, nil
 }
+
+// isRefused reports whether the filesystem does not read so, rather than that the
+// disk failed.
+func isRefused(err error) bool { return err != nil && !errors.Is(err, unix.EIO) }
 
 // isDirect reports whether a read is one that O_DIRECT allows.
 func isDirect(b []byte, off int64) bool {

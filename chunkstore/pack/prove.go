@@ -48,7 +48,7 @@ type ProveOptions struct {
 // both trailers and tables of sums, the parity, and what lies between records.
 // It calls fn for each record in order, in one goroutine, with its bytes, valid
 // during the call, or with a *Damage. Only fn's errors and ctx's end it. It holds
-// 2 MiB, twice as much where it reads ahead, the entries and one table of sums.
+// 4 MiB, twice as much where it reads ahead, the entries and one table of sums.
 func Prove(ctx context.Context, r io.ReaderAt, size int64, opts ProveOptions, fn func(e Entry, rec []byte, err error) error) (Proof, error) {
 	p := &prover{ctx: ctx, r: r, size: size, opts: opts, fn: fn}
 	defer p.release()

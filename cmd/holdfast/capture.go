@@ -228,6 +228,7 @@ func captureDisks(ctx context.Context, h *owner.Handle, opts captureOptions, c c
 		if err == nil || !errors.Is(err, owner.ErrOwnerLost) || try == captureTries || ctx.Err() != nil {
 			return v, err
 		}
+		c.Early = nil // the guest may have written since
 		opts.Console.note("the process that owned the store is gone; capturing again (try %d of %d)", try+1, captureTries)
 	}
 }

@@ -54,8 +54,8 @@ func (u *uncached) part(n int, off int64) (from, to int) {
 // an error the page cache has to take.
 func (u *uncached) write(b []byte, off int64) (int, error) {
 	n, err := u.file.WriteAt(b, off)
-	if errors.Is(err, unix.EINVAL) {
-		u.off.Store(true)
+	if err != nil && !errors.Is(err, unix.EIO) && !errors.Is(err, unix.ENOSPC) && !errors.Is(err, unix.EDQUOT) {
+		u.off.Store(true) // it writes no such way
 		err = nil
 	}
 	return n, err

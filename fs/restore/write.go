@@ -75,7 +75,7 @@ func (j *job) write(ctx context.Context, t *target) (Result, error) {
 // plan hands out windows. On a fresh target holes are left out; on one that
 // exists they must become zeros.
 func (j *job) plan(ctx context.Context, t *target, work chan<- window) error {
-	size := j.img.Size()
+	size, asked := j.img.Size(), int64(-1)
 	for off := int64(0); off < size; {
 		length, data, err := image.Extent(ctx, j.img, j.disk, off)
 		if err != nil && !errors.Is(err, io.EOF) {
@@ -92,8 +92,9 @@ func (j *job) plan(ctx context.Context, t *target, work chan<- window) error {
 		}
 		for off < end {
 			n := min(end, (off/windowBytes+1)*windowBytes) - off
-			if t.fresh && data && j.opts.Format == image.Raw {
-				j.disk.ahead(ctx, off/disk.RegionSize)
+			if region := off / disk.RegionSize; t.fresh && data && j.opts.Format == image.Raw && region != asked {
+				j.disk.ahead(ctx, region) // once, however many runs it has
+				asked = region
 			}
 			select {
 			case work <- window{off, int(n), !data}:
