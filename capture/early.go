@@ -25,8 +25,8 @@ type Early struct {
 }
 
 // Prepare begins a capture while its store is opened. Run takes what it finds from
-// the options' Early, in each try of the same capture. The caller closes it before
-// the sources.
+// the options' Early; a capture that is tried again looks anew. The caller closes it
+// before the sources.
 func Prepare(ctx context.Context, opts Options) *Early {
 	e := &Early{looked: make(chan struct{})}
 	if e.err = opts.fill(); e.err != nil {

@@ -157,18 +157,13 @@ func (r *packRepair) keepStray(in io.ReaderAt, found stray) error {
 	}
 	b := make([]byte, found.at.recordLen())
 	if n, err := in.ReadAt(b, int64(found.at.offset)); n < len(b) {
-		return fmt.Errorf("read chunk %v: %d of %d bytes, %w", found.id, n, len(b), err)
+		return fmt.Errorf("read chunk %v: %d of %d bytes, %v", found.id, n, len(b), err)
 	}
-	rec, err := pack.CheckStored(b)
-	if err != nil {
-		return err
-	}
-	plain, err := r.codec.Decode(nil, rec.Bytes, found.id)
-	if err != nil {
+	if err := r.takeStored(found.id, b, found.at, true); err != nil {
 		return err
 	}
 	r.Kept++
-	return r.take(found.id, rec.Kind, rec.Bytes, plain, found.at, true)
+	return nil
 }
 
 // stale checks that a damaged record which is not going to be healed is not
@@ -202,16 +197,24 @@ func (r *packRepair) heal(in io.ReaderAt, size int64, d ChunkDamage) error {
 	if err != nil {
 		return err
 	}
+	if err := r.takeStored(d.ID, b, was, had); err != nil {
+		return err
+	}
+	r.Healed++
+	return nil
+}
+
+// takeStored proves a record that was read from a place and takes it.
+func (r *packRepair) takeStored(id ID, b []byte, was place, had bool) error {
 	rec, err := pack.CheckStored(b)
 	if err != nil {
 		return err
 	}
-	plain, err := r.codec.Decode(nil, rec.Bytes, d.ID)
+	plain, err := r.codec.Decode(nil, rec.Bytes, id)
 	if err != nil {
 		return err
 	}
-	r.Healed++
-	return r.take(d.ID, rec.Kind, rec.Bytes, plain, was, had)
+	return r.take(id, rec.Kind, rec.Bytes, plain, was, had)
 }
 
 // take appends a proved record to the new pack.
