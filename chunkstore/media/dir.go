@@ -24,8 +24,9 @@ type Dir struct {
 	fs   vfs.FS
 	root string
 
-	mu   sync.Mutex      // guards subs, and the making of directories
-	subs map[string]bool // the directories whose own names are durable
+	mu      sync.Mutex      // guards what follows, and the making of directories
+	subs    map[string]bool // the directories whose own names are durable once settled
+	settled bool            // root's own name is durable, and those that were in it when it was opened
 }
 
 var _ Media = (*Dir)(nil)
@@ -40,15 +41,25 @@ func NewDir(fsys vfs.FS, root string) (*Dir, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list packs: %w", err)
 	}
-	for _, dir := range []string{root, fsys.PathDir(root)} {
-		if err := d.syncDir(dir); err != nil {
-			return nil, err
-		}
-	}
 	for _, sub := range subs {
-		d.subs[fsys.PathJoin(root, sub)] = true // they were there before the sync
+		d.subs[fsys.PathJoin(root, sub)] = true // they are there before settle's sync
 	}
 	return d, nil
+}
+
+// settle makes the directories durable that NewDir found or made, before the first
+// pack gets its name in one: who only reads waits for no sync. The caller holds mu.
+func (d *Dir) settle() error {
+	if d.settled {
+		return nil
+	}
+	for _, dir := range []string{d.root, d.fs.PathDir(d.root)} {
+		if err := d.syncDir(dir); err != nil {
+			return err
+		}
+	}
+	d.settled = true
+	return nil
 }
 
 func (d *Dir) path(name string) string { return d.fs.PathJoin(d.root, name[:2], name) }
@@ -138,8 +149,8 @@ func (d *Dir) publish(name string) error {
 func (d *Dir) makeSub(sub string) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.subs[sub] {
-		return nil
+	if err := d.settle(); err != nil || d.subs[sub] {
+		return err
 	}
 	if err := d.fs.MkdirAll(sub, 0o755); err != nil {
 		return fmt.Errorf("make directory for packs: %w", err)

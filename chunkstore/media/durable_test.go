@@ -50,6 +50,55 @@ func TestDirectoryIsDurableBeforeItsFiles(t *testing.T) {
 	content(t, after, "ab02.pack", "bytes of ab02.pack")
 }
 
+// TestFoundDirectoryIsDurableBeforeItsFiles: a directory that somebody made who was
+// killed before his sync is durable when a file in it is reported to be; to open the
+// medium and read needs no sync.
+func TestFoundDirectoryIsDurableBeforeItsFiles(t *testing.T) {
+	mem := vfs.NewCrashableMem()
+	var syncs atomic.Int64
+	fsys := errorfs.Wrap(mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if op.Kind == errorfs.OpFileSync {
+			syncs.Add(1)
+		}
+		return nil
+	}))
+	if err := mem.MkdirAll("/store/packs/ab", 0o755); err != nil { // neither is durable
+		t.Fatal(err)
+	}
+	if err := syncDir(mem, "/"); err != nil {
+		t.Fatal(err)
+	}
+	d, err := NewDir(fsys, "/store/packs")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.List(func(string) error { return nil }); err != nil || syncs.Load() != 0 {
+		t.Fatalf("reading the medium made %d syncs; %v", syncs.Load(), err)
+	}
+	up, err := d.Create("ab01.pack")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer up.Close()
+	write(t, up, "bytes")
+	if err := up.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	after, err := NewDir(mem.CrashClone(vfs.CrashCloneCfg{}), "/store/packs")
+	if err != nil {
+		t.Fatal(err)
+	}
+	content(t, after, "ab01.pack", "bytes")
+}
+
+func syncDir(fsys vfs.FS, dir string) error {
+	d, err := fsys.OpenDir(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
 // fickleFS forgets, as Linux does, what could not be written when a sync fails:
 // the next sync succeeds without it, though reads still show it.
 type fickleFS struct {
