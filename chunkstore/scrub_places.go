@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -70,6 +71,19 @@ func (p *Places) add(id ID, at place) {
 // the index has no entry of their own are there, too. It costs one pass over
 // the index and 24 bytes a pack.
 func (s *Store) CountPlaces(ctx context.Context) (map[uint64]Places, error) {
+	return s.countPlaces(ctx, func(ID) {})
+}
+
+// CountPlacesAndIDs is CountPlaces, and the ids that it met: a scrub that asks for
+// each chunk of each map would otherwise look them all up once more, one by one
+// (6.5 % of a deep scrub's CPU time).
+func (s *Store) CountPlacesAndIDs(ctx context.Context) (map[uint64]Places, *KnownIDs, error) {
+	known := new(KnownIDs)
+	places, err := s.countPlaces(ctx, known.add)
+	return places, known, err
+}
+
+func (s *Store) countPlaces(ctx context.Context, fn func(ID)) (map[uint64]Places, error) {
 	all := map[uint64]*Places{}
 	var last *Places
 	var lastOf uint64
@@ -81,6 +95,7 @@ func (s *Store) CountPlaces(ctx context.Context) (map[uint64]Places, error) {
 			}
 		}
 		last.add(id, at)
+		fn(id)
 		return nil
 	})
 	sums := make(map[uint64]Places, len(all))
@@ -88,6 +103,38 @@ func (s *Store) CountPlaces(ctx context.Context) (map[uint64]Places, error) {
 		sums[n] = *p
 	}
 	return sums, err
+}
+
+// mostKnownIDs is of how many chunks the ids are kept: 32 MiB.
+const mostKnownIDs = 4 << 20
+
+// KnownIDs are ids that the index had when somebody went through it: all of them, or
+// none where there were more than 4 million. It keeps eight bytes of each, as a prune
+// does: two ids in 2^64 are taken for each other. Safe for concurrent use.
+type KnownIDs struct {
+	prefixes []uint64 // ascending
+	over     bool
+}
+
+// add takes an id in, which is above all others.
+func (k *KnownIDs) add(id ID) {
+	switch {
+	case k.over:
+	case len(k.prefixes) == mostKnownIDs:
+		k.prefixes, k.over = nil, true
+	default:
+		k.prefixes = append(k.prefixes, prefixOf(id))
+	}
+}
+
+// Has reports whether the index surely had the chunk; false says nothing. None has
+// the nil KnownIDs.
+func (k *KnownIDs) Has(id ID) bool {
+	if k == nil {
+		return false
+	}
+	_, has := slices.BinarySearch(k.prefixes, prefixOf(id))
+	return has
 }
 
 // PackOf returns the pack in which the index has a chunk.

@@ -163,6 +163,7 @@ type walk struct {
 	maps  *disk.Maps
 	clean *seen                       // maps below which nothing is damaged
 	fresh map[pack.ID]bool            // maps of the disk at hand that were found damaged by reading them
+	known *chunkstore.KnownIDs        // what is surely in the index is not looked up there; nil: all is
 	lost  func(pack.ID)               // told of chunks that the index does not know; nil: nobody is
 	step  func(context.Context) error // before each map; nil: nothing
 }
@@ -330,6 +331,9 @@ func (w *walk) hurt(id pack.ID) (chunkstore.DamagedChunk, bool, error) {
 	}
 	if w.fresh[id] { // and its damage could not be remembered
 		return chunkstore.DamagedChunk{ID: id, Kind: pack.Unreadable, Tried: "it could not be read"}, true, nil
+	}
+	if w.known.Has(id) {
+		return d, false, nil
 	}
 	unknown, err := w.store.NoteUnknown(id)
 	if unknown && w.lost != nil {

@@ -71,7 +71,8 @@ type scrub struct {
 	opts  Options
 	began time.Time
 	pace  *pace
-	turn  *background.Turn // of a scrub in the background; nil: somebody waits for this one
+	turn  *background.Turn     // of a scrub in the background; nil: somebody waits for this one
+	had   *chunkstore.KnownIDs // chunks that the index had when the scrub began
 
 	repairing sync.Mutex // one repair at a time
 
@@ -118,10 +119,11 @@ func (s *scrub) run(ctx context.Context) error {
 
 // plan lists the packs to prove.
 func (s *scrub) plan(ctx context.Context) ([]target, error) {
-	places, err := s.store.CountPlaces(ctx)
+	places, had, err := s.store.CountPlacesAndIDs(ctx)
 	if err != nil {
 		return nil, err
 	}
+	s.had = had
 	var wanted map[uint64]bool
 	if s.opts.VM != "" {
 		if wanted, err = packsOf(ctx, s.store, s.opts.VM); err != nil {
@@ -315,6 +317,7 @@ func (s *scrub) resolve(ctx context.Context) error {
 		return nil
 	}
 	w := s.newWalk()
+	w.known = s.had
 	w.lost = func(id chunkstore.ID) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
