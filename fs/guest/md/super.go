@@ -74,9 +74,12 @@ func Probe(ctx context.Context, d *mapped.Device) (*Super, error) {
 		if p.at < 0 || p.at+8 > sectors {
 			continue
 		}
-		b, err := read(ctx, d, p.at*sectorSize, 4096)
+		b, err := superblock(ctx, d, p.at*sectorSize)
 		if err != nil {
 			return nil, err
+		}
+		if b == nil {
+			continue
 		}
 		if s := parse1(b, p.version, p.at, sectors); s != nil {
 			return s, nil
@@ -86,14 +89,26 @@ func Probe(ctx context.Context, d *mapped.Device) (*Super, error) {
 		return nil, guest.ErrNotMine
 	}
 	at := d.Size()&^(64<<10-1) - 64<<10
-	b, err := read(ctx, d, at, 4096)
+	b, err := superblock(ctx, d, at)
 	if err != nil {
 		return nil, err
 	}
-	if s := parse090(b, at); s != nil {
-		return s, nil
+	if b != nil {
+		if s := parse090(b, at); s != nil {
+			return s, nil
+		}
 	}
 	return nil, guest.ErrNotMine
+}
+
+// superblock reads the 4096 bytes at a byte that may be a superblock, or returns nil:
+// most devices have no magic there, and each one that is looked into is asked four times.
+func superblock(ctx context.Context, d *mapped.Device, at int64) ([]byte, error) {
+	head, err := read(ctx, d, at, 4)
+	if err != nil || binary.LittleEndian.Uint32(head) != magic {
+		return nil, err
+	}
+	return read(ctx, d, at, 4096)
 }
 
 // parse1 reads a superblock of version 1.x that was found at a sector.
