@@ -18,8 +18,11 @@ func TestReadAlone(t *testing.T) {
 			rand.NewChaCha8([32]byte{byte(size)}).Read(want)
 			f := stored(t, d, size, want)
 			for _, cached := range []bool{true, false} {
-				for _, off := range []int{0, 1, directAlign - 1, directAlign, directAlign + 1, size - 1, size, size + 1, size + 3*directAlign} {
-					for _, n := range []int{0, 1, directAlign - 1, directAlign, directAlign + 1, 26_000} {
+				for _, off := range []int{0, 1, sector - 1, sector, directAlign - sector, directAlign - 1, directAlign, directAlign + 1, size - sector, size - 1, size, size + 1, size + 3*directAlign} {
+					if off < 0 {
+						continue
+					}
+					for _, n := range []int{0, 1, sector, sector + 1, directAlign - 1, directAlign, directAlign + 1, 26_000} {
 						if !cached && name == "disk" {
 							dropPages(t, f)
 						}
@@ -84,6 +87,32 @@ func TestReadAlonePassesThePageCache(t *testing.T) {
 	}
 	if !f.isCached(28_672, 53_248) || !f.isCached(98_304, 102_400) {
 		t.Error("what is in the cache is said not to be there")
+	}
+}
+
+// TestAround: whole units, no more than must be.
+func TestAround(t *testing.T) {
+	for align := int64(sector); align <= directAlign; align *= 2 {
+		for off := range 3 * align {
+			for _, n := range []int64{0, 1, align - 1, align, align + 1, 3*align - 1} {
+				from, end := around(off, int(n), align)
+				if from%align != 0 || end%align != 0 || from > off || off-from >= align || end < off+n || end-(off+n) >= align {
+					t.Fatalf("[%d, %d) in units of %d: [%d, %d)", off, off+n, align, from, end)
+				}
+			}
+		}
+	}
+}
+
+// TestAlignOf: whatever a filesystem says is taken only where it is an alignment.
+func TestAlignOf(t *testing.T) {
+	f := stored(t, dirOn(t, vfs.Default, t.TempDir()), 3, make([]byte, 100)).(*file)
+	defer f.Close()
+	if n := alignOf(int(f.Fd())); n < sector || n > directAlign || n&(n-1) != 0 {
+		t.Errorf("a file is said to be read in units of %d", n)
+	}
+	if n := alignOf(-1); n != directAlign {
+		t.Errorf("no file: %d", n)
 	}
 }
 

@@ -28,7 +28,7 @@ func (p pastCache) ReadAt(b []byte, off int64) (int, error) {
 	if fd < 0 || !isDirect(b, off) || p.direct.never.Load() {
 		return p.file.ReadAt(b, off)
 	}
-	n, err := readDirect(fd, b, off)
+	n, err := readDirect(fd, b, off, directAlign)
 	switch {
 	case isRefused(err):
 		p.direct.never.Store(true)
