@@ -51,7 +51,7 @@ func (o *openImage) read(ctx context.Context, dest []byte, off int64) (r *reply,
 	if err == nil {
 		r.passes = sequential
 		r.flatten(dest)
-		r.request = true
+		r.of = n.t
 		if push {
 			r.push = n.grainAt(off)
 		}

@@ -21,12 +21,12 @@ const maxSlices = 512
 // reply is the answer to a read: pieces of chunks that it holds until the
 // kernel has them. go-fuse sends Slices with one writev, and calls Done once.
 type reply struct {
-	slices  [][]byte
-	segs    []disk.Segment
-	size    int
-	passes  bool // it belongs to a stream, which does not come back
-	request bool // of the kernel, which go-fuse answers with it
-	push    push // to be queued when the kernel has the answer; n is nil: nothing
+	slices [][]byte
+	segs   []disk.Segment
+	size   int
+	passes bool  // it belongs to a stream, which does not come back
+	of     *tree // of which the kernel asked, and go-fuse answers it; nil: nobody did
+	push   push  // to be queued when the kernel has the answer; n is nil: nothing
 }
 
 var _ fuse.ReadResult = (*reply)(nil)
@@ -54,16 +54,17 @@ func (r *reply) Bytes(buf []byte) ([]byte, fuse.Status) {
 // and he would wait for it (measured: 0.2 to 0.4 ms for a push).
 func (r *reply) Done() {
 	r.release()
-	request, push := r.request, r.push
-	r.request, r.push = false, nothing
+	of, push := r.of, r.push
+	r.of, r.push = nil, nothing
 	replies.Put(r)
 	if push.n != nil {
 		push.n.t.push.ask(push)
 	}
-	if request {
+	if of != nil {
 		// Decoding is work for the CPU, and the goroutine that reads /dev/fuse
 		// hardly ever blocks: without this, others wait for its time slice.
 		runtime.Gosched()
+		of.chunks.Ready()
 	}
 }
 

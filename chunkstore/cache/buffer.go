@@ -1,7 +1,9 @@
 package cache
 
 import (
+	"math/bits"
 	"sync"
+	"sync/atomic"
 
 	"holdfast/chunkstore/pack"
 )
@@ -18,7 +20,10 @@ var sizes = [...]int{
 // and its place in the shard's map.
 const overhead = 448
 
-const poisonByte = 0xDB
+const (
+	poisonByte = 0xDB
+	pageSize   = 4096 // the least that kernels give
+)
 
 // buffer is memory of one size class.
 type buffer struct {
@@ -26,9 +31,14 @@ type buffer struct {
 	mem   []byte // len is the class's size
 }
 
-// buffers recycles buffers by size class.
+// buffers recycles buffers by size class. While the cache fills, most are new, and the
+// kernel gives new memory page by page when it is first written to: 2 µs each, which a
+// reader would wait for. So there is a spare of each class that ran out, with its
+// memory there.
 type buffers struct {
 	free   [len(sizes)]sync.Pool
+	spare  [len(sizes)]atomic.Pointer[buffer]
+	out    atomic.Uint32 // a bit for each class whose spare is to be made
 	poison bool
 }
 
@@ -55,7 +65,28 @@ func (b *buffers) get(n int) *buffer {
 	if buf, ok := b.free[class].Get().(*buffer); ok {
 		return buf
 	}
-	return &buffer{class: class, mem: make([]byte, sizes[class])}
+	b.out.Or(1 << class)
+	if buf := b.spare[class].Swap(nil); buf != nil {
+		return buf
+	}
+	return newBuffer(class)
+}
+
+func newBuffer(class int) *buffer { return &buffer{class: class, mem: make([]byte, sizes[class])} }
+
+// refill makes the spares that were used.
+func (b *buffers) refill() {
+	for left := b.out.Swap(0); left != 0; left &= left - 1 {
+		class := bits.TrailingZeros32(left)
+		if b.spare[class].Load() != nil {
+			continue
+		}
+		buf := newBuffer(class)
+		for i := 0; i < len(buf.mem); i += pageSize {
+			buf.mem[i] = 0
+		}
+		b.spare[class].Store(buf)
+	}
 }
 
 func (b *buffers) put(buf *buffer) {

@@ -181,6 +181,11 @@ func (c *Cache) begin(k key, plainLen int) *Chunk {
 	return ch
 }
 
+// Ready does what the next loads would have to do first, which is to get memory. It is
+// for who has just answered a reader, and takes some 10 µs where there is anything to
+// do. What it keeps, a buffer of each class at most, is not charged (0.5 MB in all).
+func (c *Cache) Ready() { c.buffers.refill() }
+
 // Want names a chunk to prefetch and its plain length.
 type Want struct {
 	ID  pack.ID
