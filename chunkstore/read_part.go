@@ -11,14 +11,16 @@ import (
 	"holdfast/chunkstore/pack"
 )
 
-// partBuffers holds buffers for what is read of records for parts.
-var partBuffers = sync.Pool{New: func() any { b := media.AloneBuffer(pack.MaxRecord); return &b }}
+// partBuffers holds buffers for what is read of records for parts, and for the header
+// of what lies behind.
+var partBuffers = sync.Pool{New: func() any { b := media.AloneBuffer(pack.MaxRecord + pack.RecordHeaderLen); return &b }}
 
 var _ PartGetter = (*Store)(nil)
 
 // GetPart implements PartGetter. Of a record of several frames that nobody's reads
 // around it have brought into memory, it reads the beginning that probably holds
-// the part, and past the page cache.
+// the part, and past the page cache. Where the chunk lies it mostly knows without the
+// index; what is not proved there is looked up.
 func (s *Store) GetPart(ctx context.Context, id ID, buf []byte, p pack.Part) (plain []byte, whole bool, err error) {
 	s.activity.begin()
 	defer s.activity.end()
@@ -36,16 +38,21 @@ func (s *Store) GetPart(ctx context.Context, id ID, buf []byte, p pack.Part) (pl
 		}
 		return s.codec.DecodePart(buf, rec, id, p)
 	}
-	at, ok, err := s.lookup(id)
-	if err != nil || !ok {
-		return nil, false, errors.Join(err, notFound(id, ok))
+	was, known := s.places.find(id)
+	if known {
+		if plain, whole, err = s.partAt(id, was, *b, buf, p); err == nil {
+			return plain, whole, nil
+		}
 	}
-	f, err := s.files.open(at.pack)
-	if err != nil {
-		return nil, false, damageAt(pack.Unreadable, id, at, err)
+	at, ok, lerr := s.lookup(id)
+	switch {
+	case lerr != nil || !ok:
+		return nil, false, errors.Join(lerr, notFound(id, ok))
+	case known && at == was:
+		return nil, false, err
 	}
-	defer s.files.done(f)
-	return s.partOf(f, id, at, *b, buf, p)
+	s.places.note(id, at)
+	return s.partAt(id, at, *b, buf, p)
 }
 
 func notFound(id ID, found bool) error {
@@ -55,8 +62,13 @@ func notFound(id ID, found bool) error {
 	return fmt.Errorf("chunk %v: %w", id, ErrNotFound)
 }
 
-// partOf reads and decodes a part of the record at a place of f.
-func (s *Store) partOf(f *packFile, id ID, at place, stored, buf []byte, p pack.Part) (plain []byte, whole bool, err error) {
+// partAt reads and decodes a part of what should be a chunk's record.
+func (s *Store) partAt(id ID, at place, stored, buf []byte, p pack.Part) (plain []byte, whole bool, err error) {
+	f, err := s.files.open(at.pack)
+	if err != nil {
+		return nil, false, damageAt(pack.Unreadable, id, at, err)
+	}
+	defer s.files.done(f)
 	n := s.codec.PrefixOf(int(at.payloadLen), p)
 	for {
 		rec, err := s.readStored(f, at, stored, n, p)
@@ -75,12 +87,19 @@ func (s *Store) partOf(f *packFile, id ID, at place, stored, buf []byte, p pack.
 // wants all of a chunk of several frames is probably about to read on, which is what
 // the page cache and its reading ahead are for.
 func (s *Store) readStored(f *packFile, at place, buf []byte, n int, p pack.Part) ([]byte, error) {
-	if a, ok := f.File.(media.AloneReader); ok && p.To-p.From <= s.codec.FrameSize() && s.codec.FrameSize() < pack.MaxChunk {
+	if a, ok := f.File.(media.AloneReader); ok && !p.Along && p.To-p.From <= s.codec.FrameSize() && s.codec.FrameSize() < pack.MaxChunk {
 		return a.ReadAlone(buf, int64(at.offset), n)
 	}
-	got, err := f.ReadAt(buf[:n], int64(at.offset))
-	if errors.Is(err, io.EOF) {
+	all := n
+	if n == at.recordLen() {
+		all += pack.RecordHeaderLen // who takes all of it wants what lies behind next
+	}
+	got, err := f.ReadAt(buf[:all], int64(at.offset))
+	if errors.Is(err, io.EOF) || got >= n {
 		err = nil
 	}
-	return buf[:got], err
+	if got > n {
+		s.places.noteBehind(at, buf[n:got])
+	}
+	return buf[:min(n, got)], err
 }

@@ -18,9 +18,9 @@ const (
 )
 
 // warmth brings an index that fits Pebble's block cache there, by one pass from
-// front to back. Random reads meet its blocks in no order: each would wait for the
-// disk until all have been met (measured: 28 µs a look-up on the average, where one
-// in memory takes 5).
+// front to back, and where its chunks lie into the store's places. Random reads meet
+// its blocks in no order: each would wait for the disk until all have been met
+// (measured: 28 µs a look-up on the average, where one in memory takes 5).
 type warmth struct {
 	asked atomic.Int64 // parts that were read
 	stop  atomic.Bool
@@ -50,7 +50,12 @@ func (w *warmth) begin(pass func()) {
 
 // warmIndex is advice: what it can't read shows when it is looked up.
 func (s *Store) warmIndex() {
-	if _, chunks, err := s.packSet(); err != nil || chunks > warmMost {
+	_, chunks, err := s.packSet()
+	if err != nil {
+		return
+	}
+	s.places.room(chunks)
+	if chunks > warmMost {
 		return
 	}
 	it, err := s.index.NewIter(&pebble.IterOptions{LowerBound: []byte{keyChunk}, UpperBound: []byte{keyChunk + 1}})
@@ -59,6 +64,9 @@ func (s *Store) warmIndex() {
 	}
 	defer it.Close()
 	for ok := it.First(); ok && !s.warmth.stop.Load(); ok = it.Next() {
+		if at, err := parsePlace(it.Value()); err == nil && len(it.Key()) == 1+len(ID{}) {
+			s.places.note(ID(it.Key()[1:]), at)
+		}
 	}
 }
 

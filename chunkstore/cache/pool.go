@@ -154,11 +154,14 @@ func (c *Cache) work() {
 	}
 }
 
-// load brings one chunk or part with no lock held.
+// load brings one chunk or part with no lock held. A whole chunk comes to a worker
+// because others are wanted at the same time, or soon.
 func (c *Cache) load(ch *Chunk) {
 	buf := c.buffers.get(ch.want)
-	if ch.key.part != 0 && !ch.hurt {
-		if plain, whole, err := c.quick(c.ctx, ch, buf); err == nil {
+	if c.parts != nil && !ch.hurt {
+		p := c.partOf(ch.key, ch.length)
+		p.Along = ch.key.part == 0
+		if plain, whole, err := c.quick(c.ctx, ch, p, buf); err == nil {
 			c.finish(ch, buf, plain, whole)
 			return
 		}
@@ -193,7 +196,7 @@ func (ch *Chunk) help(ctx context.Context) {
 		c.pool.leave()
 	}()
 	buf := c.buffers.get(ch.want)
-	plain, whole, err := c.quick(ctx, ch, buf)
+	plain, whole, err := c.quick(ctx, ch, c.partOf(ch.key, ch.length), buf)
 	back = true
 	if err == nil {
 		c.finish(ch, buf, plain, whole)
@@ -205,9 +208,8 @@ func (ch *Chunk) help(ctx context.Context) {
 	}
 }
 
-// quick brings what ch wants into buf, if the store gives it without ado.
-func (c *Cache) quick(ctx context.Context, ch *Chunk, buf *buffer) (plain []byte, whole bool, err error) {
-	p := c.partOf(ch.key, ch.length)
+// quick brings what ch wants, which is p, into buf, if the store gives it without ado.
+func (c *Cache) quick(ctx context.Context, ch *Chunk, p pack.Part, buf *buffer) (plain []byte, whole bool, err error) {
 	plain, whole, err = c.parts.GetPart(ctx, ch.id, buf.mem[:0], p)
 	switch {
 	case err != nil:

@@ -10,6 +10,7 @@ import (
 type Part struct {
 	Chunk    int // the chunk's plain length, as the map that names it says
 	From, To int
+	Along    bool // its neighbours are wanted too: reading ahead is of use
 }
 
 // FrameSize returns how many plain bytes decode alone in records that the codec

@@ -8,20 +8,22 @@ import (
 	"testing"
 )
 
+func part(chunk, from, to int) Part { return Part{Chunk: chunk, From: from, To: to} }
+
 // parts calls fn with every part of n bytes that begins and ends at frames of
 // the codec's size, and with some that don't.
 func parts(c *Codec, n int, fn func(Part)) {
 	step := min(c.FrameSize(), n)
 	for from := 0; from < n; from += step {
 		for to := from + step; ; to += step {
-			fn(Part{n, from, min(to, n)})
+			fn(part(n, from, min(to, n)))
 			if to >= n {
 				break
 			}
 		}
 	}
 	for _, odd := range [][2]int{{0, 1}, {n - 1, n}, {n / 3, n/3 + 1}} {
-		fn(Part{n, odd[0], odd[1]})
+		fn(part(n, odd[0], odd[1]))
 	}
 }
 
@@ -60,7 +62,7 @@ func TestPartsOfOtherShapes(t *testing.T) {
 		rec := testCodec(t, made).Encode(nil, KindData, testCodec(t, 0).ID(plain), plain)
 		for _, read := range testFrames {
 			c := testCodec(t, read)
-			for _, p := range []Part{{40 << 10, 0, 16 << 10}, {40 << 10, 32 << 10, 40 << 10}, {40 << 10, 0, 40 << 10}, {40 << 10, 16 << 10, 0}, {40 << 10, 32 << 10, 48 << 10}, {40 << 10, -16 << 10, 16 << 10}, {48 << 10, 32 << 10, 48 << 10}, {36 << 10, 0, 16 << 10}} {
+			for _, p := range []Part{part(40<<10, 0, 16<<10), part(40<<10, 32<<10, 40<<10), part(40<<10, 0, 40<<10), part(40<<10, 16<<10, 0), part(40<<10, 32<<10, 48<<10), part(40<<10, -16<<10, 16<<10), part(48<<10, 32<<10, 48<<10), part(36<<10, 0, 16<<10)} {
 				got, whole, err := c.DecodePart(nil, rec.Bytes, rec.ID, p)
 				if err != nil || whole && !bytes.Equal(got, plain) || !whole && !bytes.Equal(got, plain[p.From:p.To]) {
 					t.Fatalf("frames of %d read with %d, part %+v: whole %v: %v", made, read, p, whole, err)
@@ -85,7 +87,7 @@ func TestFlippedBitsNeverChangeAPart(t *testing.T) {
 		rec[bit/8] ^= 1 << (bit % 8)
 		for i := range 3 {
 			from, to := framePlain(len(plain), 12, i)
-			got, whole, err := c.DecodePart(nil, rec, id, Part{len(plain), from, to})
+			got, whole, err := c.DecodePart(nil, rec, id, part(len(plain), from, to))
 			switch {
 			case err != nil:
 				refused[i]++
@@ -123,10 +125,10 @@ func TestFramesDoNotMove(t *testing.T) {
 		b := bytes.Clone(rec.Bytes)
 		copy(frameOf(b, 1), frameOf(from.rec, from.i))
 		copy(entryOf(b, 1), entryOf(from.rec, from.i))
-		if got, whole, err := c.DecodePart(nil, b, rec.ID, Part{64 << 10, frame, 2 * frame}); err == nil {
+		if got, whole, err := c.DecodePart(nil, b, rec.ID, part(64<<10, frame, 2*frame)); err == nil {
 			t.Errorf("%s: %d bytes served, whole %v", name, len(got), whole)
 		}
-		if got, _, err := c.DecodePart(nil, b, rec.ID, Part{64 << 10, 0, frame}); err != nil || !bytes.Equal(got, plain[:frame]) {
+		if got, _, err := c.DecodePart(nil, b, rec.ID, part(64<<10, 0, frame)); err != nil || !bytes.Equal(got, plain[:frame]) {
 			t.Errorf("%s: its neighbour: %v", name, err)
 		}
 	}
@@ -135,7 +137,7 @@ func TestFramesDoNotMove(t *testing.T) {
 	small := testCodec(t, 8<<10).Encode(nil, KindData, c.ID(plain[:24<<10]), plain[:24<<10])
 	b := bytes.Clone(small.Bytes)
 	b[6] = 14
-	if got, whole, err := c.DecodePart(nil, b, small.ID, Part{24 << 10, 16 << 10, 24 << 10}); err == nil && !whole && !bytes.Equal(got, plain[16<<10:24<<10]) {
+	if got, whole, err := c.DecodePart(nil, b, small.ID, part(24<<10, 16<<10, 24<<10)); err == nil && !whole && !bytes.Equal(got, plain[16<<10:24<<10]) {
 		t.Error("a frame of another size was served")
 	}
 }
@@ -151,7 +153,7 @@ func TestTruncatedPart(t *testing.T) {
 		end += int(binary.LittleEndian.Uint32(rec.Bytes[RecordHeaderLen+i*frameEntryLen:]))
 		from, to := framePlain(len(plain), 12, i)
 		for n := range len(rec.Bytes) + 1 {
-			got, whole, err := c.DecodePart(nil, rec.Bytes[:n:n], rec.ID, Part{9000, from, to})
+			got, whole, err := c.DecodePart(nil, rec.Bytes[:n:n], rec.ID, part(9000, from, to))
 			switch {
 			case n < end && (err == nil || n >= RecordHeaderLen && !errors.Is(err, ErrCutOff)):
 				t.Fatalf("frame %d, %d of %d bytes: %v", i, n, end, err)
@@ -178,7 +180,7 @@ func TestPrefixOf(t *testing.T) {
 				rec := c.Encode(nil, KindData, c.ID(plain), plain)
 				payload := len(rec.Bytes) - RecordHeaderLen
 				for from := 0; from < chunk; from += frame {
-					p := Part{chunk, from, min(chunk, from+frame)}
+					p := part(chunk, from, min(chunk, from+frame))
 					n := c.PrefixOf(payload, p)
 					if n < RecordHeaderLen || n > len(rec.Bytes) || p.To == chunk && n != len(rec.Bytes) {
 						t.Fatalf("frames of %d, part %+v of %d bytes: prefix of %d", frame, p, len(rec.Bytes), n)
@@ -189,7 +191,7 @@ func TestPrefixOf(t *testing.T) {
 				}
 			}
 		}
-		for _, p := range []Part{{}, {-1, 0, 1}, {10, 0, -5}, {1 << 40, 0, 1 << 39}, {10, 20, 30}} {
+		for _, p := range []Part{{}, part(-1, 0, 1), part(10, 0, -5), part(1<<40, 0, 1<<39), part(10, 20, 30)} {
 			if n := c.PrefixOf(5000, p); n < RecordHeaderLen || n > RecordHeaderLen+5000 {
 				t.Errorf("part %+v: prefix of %d", p, n)
 			}
@@ -202,7 +204,7 @@ func TestDecodePartUsesTheBuffer(t *testing.T) {
 	plain := plainOf(5, MaxChunk, 0.6)
 	rec := c.Encode(nil, KindData, c.ID(plain), plain)
 	buf := make([]byte, 0, 16<<10+Slack)
-	p := Part{MaxChunk, 16 << 10, 32 << 10}
+	p := part(MaxChunk, 16<<10, 32<<10)
 	got, _, err := c.DecodePart(buf, rec.Bytes, rec.ID, p)
 	if err != nil || &got[0] != &buf[:1][0] {
 		t.Fatalf("decoded elsewhere: %v", err)
@@ -223,10 +225,10 @@ func FuzzPart(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if n := c.PrefixOf(h.payloadLen, Part{chunk, from, to}); n < RecordHeaderLen || n > RecordHeaderLen+h.payloadLen {
+		if n := c.PrefixOf(h.payloadLen, part(chunk, from, to)); n < RecordHeaderLen || n > RecordHeaderLen+h.payloadLen {
 			t.Fatalf("prefix of %d for a payload of %d", n, h.payloadLen)
 		}
-		got, whole, err := c.DecodePart(nil, b, h.id, Part{chunk, from, to})
+		got, whole, err := c.DecodePart(nil, b, h.id, part(chunk, from, to))
 		if err != nil {
 			return
 		}
@@ -247,7 +249,7 @@ func BenchmarkDecodePart(b *testing.B) {
 			rec := c.Encode(nil, KindData, c.ID(plain), plain)
 			buf := make([]byte, 0, MaxChunk+Slack)
 			for b.Loop() {
-				if _, whole, err := c.DecodePart(buf, rec.Bytes, rec.ID, Part{MaxChunk, frame, 2 * frame}); whole || err != nil {
+				if _, whole, err := c.DecodePart(buf, rec.Bytes, rec.ID, part(MaxChunk, frame, 2*frame)); whole || err != nil {
 					b.Fatal(whole, err)
 				}
 			}
