@@ -13,10 +13,12 @@ const (
 	// maxPlaces is the most that are remembered: twice as many as warmMost, so that
 	// hardly one of these finds no room. They take 12 MiB.
 	maxPlaces = 1 << 19
+	// leastPlaces are remembered in a store that has no chunks yet: they come.
+	leastPlaces = 1 << 14
 )
 
 // places remembers where chunks probably lie, so that a read needs no look-up in the
-// index (5 µs, where this takes 0.1). What it says may be wrong or out of date, and
+// index (5 µs). What it says may be wrong or out of date, and
 // nothing is believed because of it: what does not come back proved is looked up. It
 // forgets what there is no room for. It is safe for concurrent use; the zero value
 // knows nothing and learns nothing.
@@ -84,11 +86,15 @@ func (p *places) note(id ID, at place) {
 
 // noteBehind remembers what lies behind a record, of which behind is the beginning. A
 // capture puts a disk's chunks into packs in the disk's order, so who reads a disk from
-// front to back wants that next.
+// front to back wants that next. A place that is known already stays: this may be an old
+// record, which is damaged and has been stored anew elsewhere.
 func (p *places) noteBehind(at place, behind []byte) {
 	id, payloadLen, ok := pack.PeekHeader(behind)
 	end := uint64(at.offset) + uint64(at.recordLen())
-	if ok && end+uint64(pack.RecordHeaderLen+payloadLen) <= pack.MaxPack {
+	if !ok || end+uint64(pack.RecordHeaderLen+payloadLen) > pack.MaxPack {
+		return
+	}
+	if _, known := p.find(id); !known {
 		p.note(id, place{at.pack, uint32(end), uint32(payloadLen)})
 	}
 }

@@ -307,6 +307,35 @@ func TestPlacesAreBounded(t *testing.T) {
 	}
 }
 
+// TestBehindAnOldRecord reads the record before one that has been stored anew elsewhere.
+func TestBehindAnOldRecord(t *testing.T) {
+	s, ids, plains := inOrder(t)
+	s.warmIndex()
+	old, _, err := s.lookup(ids[8]) // behind that of ids[7]
+	if err != nil {
+		t.Fatal(err)
+	}
+	anew := place{old.pack + 1, old.offset, old.payloadLen}
+	s.places.note(ids[8], anew)
+	n := len(plains[7])
+	got, whole, err := s.GetPart(context.Background(), ids[7], nil, pack.Part{Chunk: n, To: n, Along: true})
+	if err != nil || !whole || !bytes.Equal(got, plains[7]) {
+		t.Fatalf("the chunk before: whole %v, %v", whole, err)
+	}
+	if at, ok := s.places.find(ids[8]); !ok || at != anew {
+		t.Errorf("remembered at %v, want %v", at, anew)
+	}
+}
+
+// TestPlacesOfAnEmptyStore lets a store grow after the table was made.
+func TestPlacesOfAnEmptyStore(t *testing.T) {
+	s := newStore(t, vfs.NewMem(), 512<<10)
+	s.warmIndex()
+	if n := len(*s.places.table.Load()) * placeWays; n < leastPlaces {
+		t.Errorf("room for %d places, want %d at least", n, leastPlaces)
+	}
+}
+
 // inIndex lists the chunks that the index knows.
 func inIndex(t *testing.T, s *Store) (ids []ID) {
 	t.Helper()

@@ -54,7 +54,7 @@ func (s *Store) warmIndex() {
 	if err != nil {
 		return
 	}
-	s.places.room(chunks)
+	s.places.room(max(chunks, leastPlaces))
 	if chunks > warmMost {
 		return
 	}

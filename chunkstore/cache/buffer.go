@@ -32,8 +32,8 @@ type buffer struct {
 }
 
 // buffers recycles buffers by size class. While the cache fills, most are new, and the
-// kernel gives new memory page by page when it is first written to: 2 µs each, which a
-// reader would wait for. So there is a spare of each class that ran out, with its
+// kernel gives new memory page by page when it is first written to, for which a reader
+// would wait. So there is a spare of each class that ran out, with its
 // memory there.
 type buffers struct {
 	free   [len(sizes)]sync.Pool
