@@ -20,14 +20,18 @@ const (
 // look-up: wherever bytes were found, the chunk's id proves them. What is not proved so
 // is read as Get reads it, with all that follows for what is damaged.
 //
-// It holds up to 512 KiB of one pack. It is not safe for concurrent use.
+// It holds up to 512 KiB of one pack beside what its shelf has. It is not safe for
+// concurrent use.
 type Run struct {
 	store *Store
 	mem   []byte
 
 	row  spot   // behind the last record that was taken from have
-	have []byte // of row's pack, from row on; a part of mem
-	step int    // bytes that the next read takes
+	have []byte // of row's pack, from row on; a part of mem, or of what on has
+	step int    // bytes that the next read takes; 0: it is not read on
+
+	shelf *shelf
+	on    *stretch // in use; nil: none
 
 	alone spot // behind the last record that was read by itself
 	rec   []byte
@@ -37,12 +41,6 @@ type Run struct {
 type spot struct {
 	pack   uint64
 	offset int64
-}
-
-// InOrder returns a Run over the store's chunks.
-func (s *Store) InOrder() *Run {
-	s.warmth.begin(s.warmIndex)
-	return &Run{store: s}
 }
 
 var _ Getter = (*Run)(nil)
@@ -76,10 +74,13 @@ func (r *Run) find(id ID) []byte {
 	here := spot{at.pack, int64(at.offset)}
 	skip := here.offset - r.row.offset
 	switch {
-	case here.pack == r.row.pack && skip >= 0 && skip < int64(len(r.have)):
+	case here.pack == r.row.pack && skip >= 0 && skip < r.whole():
 		r.take(int(skip))
 		return r.following(id)
+	case r.enter(here):
+		return r.following(id)
 	case here == r.alone:
+		r.leave()
 		r.row, r.have, r.step = here, nil, runFirst
 		return r.following(id)
 	}
@@ -91,9 +92,38 @@ func (r *Run) find(id ID) []byte {
 	return r.rec
 }
 
+// whole is how much of have holds whole records, or what fill can make whole. It has
+// nothing once a record in it was not proved.
+func (r *Run) whole() int64 {
+	n := int64(len(r.have))
+	if r.on != nil {
+		n = min(n, r.on.end-r.row.offset)
+	}
+	return n
+}
+
+// enter goes on in what was read ahead, if that has a place.
+func (r *Run) enter(here spot) bool {
+	t := r.shelf.take(here)
+	if t == nil {
+		return false
+	}
+	r.leave()
+	r.row, r.have, r.step, r.on = here, t.bytes[here.offset-t.offset:], 0, t
+	return true
+}
+
+// leave lets go of what was read ahead.
+func (r *Run) leave() {
+	if r.on != nil {
+		r.shelf.giveBack(r.on)
+		r.on, r.have = nil, nil
+	}
+}
+
 // following returns the record behind the last one if it says that it is of chunk id.
 func (r *Run) following(id ID) []byte {
-	if r.step == 0 || len(r.have) < pack.RecordHeaderLen && !r.fill() {
+	if len(r.have) < pack.RecordHeaderLen && !r.fill() {
 		return nil
 	}
 	n, ok := pack.Peek(r.have, id)
@@ -112,6 +142,9 @@ func (r *Run) take(n int) {
 
 // fill reads on, and reports whether there is more than before.
 func (r *Run) fill() bool {
+	if r.step == 0 {
+		return false
+	}
 	if r.mem == nil {
 		r.mem = make([]byte, runMost)
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"holdfast/chunkstore/media"
 	"holdfast/chunkstore/pack"
 )
 
@@ -57,7 +58,7 @@ func TestRunNeedsNoLookups(t *testing.T) {
 	if len(kept) < len(ids)/2 {
 		t.Fatalf("only %d of %d chunks lie behind the one before", len(kept), len(ids))
 	}
-	r, found := s.InOrder(), 0
+	r, found := s.InOrder(nil).Row(), 0
 	for i, id := range ids {
 		got, err := r.Get(t.Context(), id, nil)
 		switch {
@@ -82,8 +83,9 @@ func TestRunNeedsNoLookups(t *testing.T) {
 // TestRunIsGet reads rows, jumps, single chunks between rows, and what is not there.
 func TestRunIsGet(t *testing.T) {
 	s, ids, plains := storeOfRows(t)
+	rows := s.InOrder(media.AloneBuffer(3 << 20))
 	inFlight := mustPut(t, s, begin(t, s), pack.KindData, []byte("not yet committed"))
-	r, rnd, at := s.InOrder(), rand.New(rand.NewPCG(1, 2)), 0
+	r, rnd, at := rows.Row(), rand.New(rand.NewPCG(1, 2)), 0
 	buf := make([]byte, 0, pack.MaxChunk+pack.Slack)
 	for range 2000 {
 		switch n := rnd.IntN(40); {
@@ -105,7 +107,9 @@ func TestRunIsGet(t *testing.T) {
 		}
 		at %= len(ids)
 		checkRun(t, r, ids[at], plains[at], buf)
-		s.Ahead(ids[at:min(at+10, len(ids))], 1<<20)
+		if n := rnd.IntN(200); n < 100 {
+			rows.Ahead(wanted(ids, plains, at, n))
+		}
 		at++
 	}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -115,7 +119,22 @@ func TestRunIsGet(t *testing.T) {
 	}
 }
 
-func checkRun(t *testing.T, r *Run, id ID, want, buf []byte) {
+// wanted are n chunks from one on.
+func wanted(ids []ID, plains [][]byte, at, n int) (want []Want) {
+	for i := at; i < min(at+n, len(ids)); i++ {
+		want = append(want, Want{ids[i], len(plains[i])})
+	}
+	return want
+}
+
+func wantedOf(s *Store, plains [][]byte) (want []Want) {
+	for _, p := range plains {
+		want = append(want, Want{s.ID(p), len(p)})
+	}
+	return want
+}
+
+func checkRun(t *testing.T, r Getter, id ID, want, buf []byte) {
 	t.Helper()
 	got, err := r.Get(t.Context(), id, buf)
 	if err != nil {
@@ -143,8 +162,12 @@ func TestRunOfHurtPacks(t *testing.T) {
 				return b
 			})
 			s := openStore(t, fsys, 0)
-			r := s.InOrder()
+			rows := s.InOrder(media.AloneBuffer(1 << 20))
+			r := rows.Row()
 			for i, plain := range want {
+				if i%20 == 0 && at%2 == 0 {
+					rows.Ahead(wantedOf(s, want[i:]))
+				}
 				got, err := r.Get(t.Context(), s.ID(plain), nil)
 				if _, damage := errors.AsType[*pack.Damage](err); damage && noParity {
 					failed++
@@ -178,7 +201,7 @@ func TestRunIsNotLedAstray(t *testing.T) {
 		return b
 	})
 	s = openStore(t, fsys, 0)
-	r := s.InOrder()
+	r := s.InOrder(nil).Row()
 	for i := range 5 {
 		checkRun(t, r, s.ID(want[i]), want[i], make([]byte, 0, pack.MaxChunk+pack.Slack))
 	}

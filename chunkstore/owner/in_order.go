@@ -6,42 +6,45 @@ import (
 	"holdfast/chunkstore"
 )
 
-// InOrder returns a getter for one reader who wants chunks mostly in the order in
-// which they were put; see [chunkstore.Run]. It is not safe for concurrent use. Where
-// another process owns the store it is the handle itself.
-func (h *Handle) InOrder() chunkstore.Getter {
+// InOrder returns rows over the store's chunks; see [chunkstore.Store.InOrder]. It is
+// nil where another process owns the store.
+func (h *Handle) InOrder(mem []byte) chunkstore.Rows {
 	if inc := h.cur.Load(); inc != nil && inc.own != nil {
 		if s, ok := inc.own.store.(*chunkstore.Store); ok {
-			return &inOrder{h, inc, s.InOrder()}
+			return &inOrder{h, inc, s.InOrder(mem)}
 		}
 	}
-	return h
+	return nil
 }
 
 type inOrder struct {
-	h   *Handle
-	inc *incarnation
-	run *chunkstore.Run
+	h    *Handle
+	inc  *incarnation
+	rows chunkstore.Rows
+}
+
+// Row implements chunkstore.Rows.
+func (o *inOrder) Row() chunkstore.Getter { return &row{o, o.rows.Row()} }
+
+// Ahead implements chunkstore.Rows.
+func (o *inOrder) Ahead(want []chunkstore.Want) {
+	if !o.inc.ops.enter() {
+		return
+	}
+	defer o.inc.ops.leave()
+	o.rows.Ahead(want)
+}
+
+type row struct {
+	*inOrder
+	get chunkstore.Getter
 }
 
 // Get implements chunkstore.Getter.
-func (o *inOrder) Get(ctx context.Context, id chunkstore.ID, buf []byte) ([]byte, error) {
-	if !o.inc.ops.enter() {
-		return o.h.Get(ctx, id, buf) // says why
+func (r *row) Get(ctx context.Context, id chunkstore.ID, buf []byte) ([]byte, error) {
+	if !r.inc.ops.enter() {
+		return r.h.Get(ctx, id, buf) // says why
 	}
-	defer o.inc.ops.leave()
-	return o.run.Get(ctx, id, buf)
-}
-
-// Ahead begins to read what lies between chunks; see [chunkstore.Store.Ahead]. It does
-// nothing where another process owns the store.
-func (h *Handle) Ahead(ids []chunkstore.ID, most int64) {
-	inc := h.cur.Load()
-	if inc == nil || inc.own == nil || !inc.ops.enter() {
-		return
-	}
-	defer inc.ops.leave()
-	if s, ok := inc.own.store.(*chunkstore.Store); ok {
-		s.Ahead(ids, most)
-	}
+	defer r.inc.ops.leave()
+	return r.get.Get(ctx, id, buf)
 }

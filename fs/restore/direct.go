@@ -21,56 +21,53 @@ type direct struct {
 	// skipped takes in what did not come back and is left out; nil: damage is
 	// an error.
 	skipped *skips
-	runs    chan chunkstore.Getter // that nobody uses; each for one caller at a time
+	rows    chunkstore.Rows   // nil: none
+	get     chunkstore.Getter // of whole chunks
 }
 
 // inOrder is a store that reads faster what is wanted in the order of its packs.
 type inOrder interface {
-	// InOrder returns a getter for one caller at a time.
-	InOrder() chunkstore.Getter
-	// Ahead begins to read what lies between such samples of what is wanted soon,
-	// as far as that is no more than most bytes.
-	Ahead(samples []chunkstore.ID, most int64)
+	// InOrder returns rows that read ahead into mem, or nil.
+	InOrder(mem []byte) chunkstore.Rows
 }
 
-// borrow returns a getter for one reader; d.runs takes it back.
-func (d *direct) borrow() chunkstore.Getter {
-	select {
-	case g := <-d.runs:
-		return g
-	default:
-	}
+// inOrder returns the disk for several readers of all of it, who share what is read
+// ahead into mem.
+func (d *direct) inOrder(mem []byte) *direct {
+	all := *d
 	if s, ok := d.store.(inOrder); ok {
-		return s.InOrder()
+		all.rows = s.InOrder(mem)
 	}
-	return d.store
+	return &all
 }
 
-func (d *direct) giveBack(g chunkstore.Getter) {
-	select {
-	case d.runs <- g:
-	default:
+// forOne returns the disk for one reader at a time.
+func (d *direct) forOne() *direct {
+	one := *d
+	if d.rows != nil {
+		one.get = d.rows.Row()
 	}
+	return &one
 }
 
-// aheadEvery is how many chunks lie between two of which it is looked up where they are.
-const aheadEvery = 64
-
-// ahead begins to read the chunks of region n. It is advice.
-func (d *direct) ahead(ctx context.Context, n int64) {
-	s, ok := d.store.(inOrder)
-	if !ok {
+// ahead reads what is stored of guest bytes [off, end), which lie in one region. It
+// is advice, for one caller at a time.
+func (d *direct) ahead(ctx context.Context, off, end int64) {
+	if d.rows == nil {
 		return
 	}
+	n := off / disk.RegionSize
 	m, err := d.RegionMap(ctx, n)
-	if err != nil || len(m) == 0 {
+	if err != nil {
 		return
 	}
-	var samples []chunkstore.ID
-	for i := 0; i < len(m)-1; i += aheadEvery {
-		samples = append(samples, m[i].ID)
+	var want []chunkstore.Want
+	for _, e := range m {
+		if at := n*disk.RegionSize + int64(e.Off); at+int64(e.Len) > off && at < end {
+			want = append(want, chunkstore.Want{ID: e.ID, Len: e.Len})
+		}
 	}
-	s.Ahead(append(samples, m[len(m)-1].ID), disk.RegionSize)
+	d.rows.Ahead(want)
 }
 
 // ReadAtContext fills p with guest bytes from off. It may overwrite p's
@@ -98,8 +95,6 @@ func (d *direct) ReadAtContext(ctx context.Context, p []byte, off int64) error {
 // ascending order: what the decoder overwrites behind a chunk is filled after it.
 func (d *direct) readRegion(ctx context.Context, m disk.RegionMap, p []byte, off int64) error {
 	start := off / disk.RegionSize * disk.RegionSize
-	g := d.borrow()
-	defer d.giveBack(g)
 	from := int(off - start)
 	at := from // everything before it is filled
 	to := from + len(p)
@@ -117,7 +112,7 @@ func (d *direct) readRegion(ctx context.Context, m disk.RegionMap, p []byte, off
 		begin := max(e.Off, from)
 		var err error
 		if begin == e.Off && end == e.Off+e.Len {
-			err = decodeInto(ctx, g, e, p[begin-from:end-from])
+			err = decodeInto(ctx, d.get, e, p[begin-from:end-from])
 		} else {
 			err = d.copyPart(ctx, e, p[begin-from:end-from], begin-e.Off)
 		}

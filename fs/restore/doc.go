@@ -17,9 +17,9 @@
 //
 // Long runs of a new file are written past the page cache, where the file system
 // allows it. In the process that owns the store chunks are read in the order of its
-// packs (chunkstore.Run), and for a new raw file the reading of what comes next is
-// begun while the cores decode.
+// packs (chunkstore.Rows), and for a new raw file ahead and past the page cache, while
+// the cores decode.
 //
 // Memory: each worker holds one window of 4 MiB, two when it compares, and half a MiB
-// of a pack.
+// of a pack; for a new raw file 4 MiB of packs a worker, and 24 MiB.
 package restore

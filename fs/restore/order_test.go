@@ -6,7 +6,6 @@ import (
 	"testing"
 
 	"holdfast/chunkstore"
-	"holdfast/chunkstore/pack"
 )
 
 // orderedStore reads in the order of its packs, as the handle of an owner does.
@@ -15,11 +14,18 @@ type orderedStore struct {
 	aheads atomic.Int64
 }
 
-func (s *orderedStore) InOrder() chunkstore.Getter { return s.countingStore.Store.InOrder() }
+func (s *orderedStore) InOrder(mem []byte) chunkstore.Rows {
+	return countingRows{s.countingStore.Store.InOrder(mem), &s.aheads}
+}
 
-func (s *orderedStore) Ahead(ids []pack.ID, most int64) {
-	s.aheads.Add(1)
-	s.countingStore.Store.Ahead(ids, most)
+type countingRows struct {
+	chunkstore.Rows
+	aheads *atomic.Int64
+}
+
+func (r countingRows) Ahead(want []chunkstore.Want) {
+	r.aheads.Add(1)
+	r.Rows.Ahead(want)
 }
 
 var _ inOrder = (*orderedStore)(nil)

@@ -84,7 +84,7 @@ func open(store Store, opts Options) (*job, error) {
 		chunks.Close()
 		return nil, err
 	}
-	j := &job{store: store, opts: opts, disk: &direct{Reader: r, store: store, chunks: chunks, runs: make(chan chunkstore.Getter, opts.Workers)}, prog: opts.Progress}
+	j := &job{store: store, opts: opts, disk: &direct{Reader: r, store: store, get: store, chunks: chunks}, prog: opts.Progress}
 	if opts.Skip != nil {
 		j.disk.skipped = new(skips)
 	}
@@ -157,10 +157,10 @@ func Stream(ctx context.Context, store Store, opts Options, w io.Writer) (Result
 	}
 	defer j.close()
 	size := j.img.Size()
-	buf := make([]byte, windowBytes, windowBytes+slack)
+	buf, from := make([]byte, windowBytes, windowBytes+slack), j.disk.inOrder(nil).forOne()
 	for off := int64(0); off < size; off += windowBytes {
 		b := buf[:min(windowBytes, size-off)]
-		if _, err := image.ReadAt(ctx, j.img, j.disk, b, off); err != nil {
+		if _, err := image.ReadAt(ctx, j.img, from, b, off); err != nil {
 			return Result{}, fmt.Errorf("restore to a stream: at byte %d: %w", off, err)
 		}
 		if _, err := w.Write(b); err != nil {

@@ -97,15 +97,15 @@ const hugePage = 2 << 20
 // past the page cache is aligned in memory as it is in the file.
 type windowBuffer struct{ mapped, pages []byte }
 
-func newWindowBuffer() (windowBuffer, error) {
-	const need = uncachedUnit + windowBytes + uncachedUnit
+func newWindowBuffer(n int) (windowBuffer, error) {
+	need := uncachedUnit + n + uncachedUnit
 	mapped, err := unix.Mmap(-1, 0, hugePage+need, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
 	if err != nil {
 		return windowBuffer{}, fmt.Errorf("memory for a window: %w", err)
 	}
 	skip := -int(uintptr(unsafe.Pointer(&mapped[0]))) & (hugePage - 1)
 	pages := mapped[skip : skip+need]
-	_ = unix.Madvise(pages[:windowBytes], unix.MADV_HUGEPAGE) // advice; not every kernel has them
+	_ = unix.Madvise(pages[:n&^(hugePage-1)], unix.MADV_HUGEPAGE) // advice; not every kernel has them
 	return windowBuffer{mapped, pages}, nil
 }
 

@@ -68,7 +68,7 @@ func TestWritesOfBothKinds(t *testing.T) {
 				t.Fatalf("no writes past the page cache in %s", filepath.Dir(tg.path))
 			}
 			spoil(tg)
-			buf, err := newWindowBuffer()
+			buf, err := newWindowBuffer(windowBytes)
 			if err != nil {
 				t.Fatal(err)
 			}

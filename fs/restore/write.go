@@ -21,7 +21,7 @@ const (
 	// raw windows decode whole chunks.
 	windowBytes = disk.RegionSize
 	// aheadWindows is how many windows are handed out before somebody deals with
-	// them; the reading of their chunks has begun.
+	// them; their packs have been read.
 	aheadWindows = 4
 	// compareBlock is the granularity in which differing bytes are written.
 	compareBlock = 4 << 10
@@ -39,30 +39,36 @@ func (j *job) write(ctx context.Context, t *target) (Result, error) {
 	res := Result{Size: j.img.Size()}
 	var mu sync.Mutex // guards res
 	g, ctx := errgroup.WithContext(ctx)
-	work := make(chan window, aheadWindows)
+	var shelf windowBuffer
+	if t.fresh && j.opts.Format == image.Raw {
+		var err error
+		if shelf, err = newWindowBuffer(aheadBytes(j.opts.Workers)); err == nil { // else nothing is read ahead
+			defer shelf.free() // when all workers are done
+		}
+	}
+	from := j.disk.inOrder(shelf.pages)
+	work := make(chan []window, aheadWindows)
 	g.Go(func() error {
 		defer close(work)
-		return j.plan(ctx, t, work)
+		return j.plan(ctx, t, from, work)
 	})
 	for range j.opts.Workers {
 		g.Go(func() error {
-			buf, err := newWindowBuffer()
+			w, err := newWorker(j, t, from.forOne())
 			if err != nil {
 				return err
 			}
-			w := &worker{job: j, target: t, buf: buf}
 			defer func() {
-				buf.free()
+				w.buf.free()
 				mu.Lock()
 				defer mu.Unlock()
 				res.Written += w.res.Written
 				res.Same += w.res.Same
 			}()
-			for win := range work {
-				if err := w.do(ctx, win); err != nil {
-					return fmt.Errorf("at byte %d: %w", win.off, err)
+			for wins := range work {
+				if err := w.doAll(ctx, wins); err != nil {
+					return err
 				}
-				j.prog.Done.Add(int64(win.length))
 			}
 			return nil
 		})
@@ -72,10 +78,31 @@ func (j *job) write(ctx context.Context, t *target) (Result, error) {
 	return res, err
 }
 
-// plan hands out windows. On a fresh target holes are left out; on one that
-// exists they must become zeros.
-func (j *job) plan(ctx context.Context, t *target, work chan<- window) error {
-	size, asked := j.img.Size(), int64(-1)
+// aheadBytes is how much of the packs is kept that was read before it is wanted: room
+// for the windows at hand, those handed out and the next one, as if nothing were
+// compressed, and for one more. What is dropped before it is wanted is read twice.
+func aheadBytes(workers int) int { return (workers + aheadWindows + 2) * windowBytes }
+
+// plan hands out windows, those of one aligned run of windowBytes together. On a
+// fresh target holes are left out; on one that exists they must become zeros.
+func (j *job) plan(ctx context.Context, t *target, from *direct, work chan<- []window) error {
+	size := j.img.Size()
+	var wins []window
+	hand := func() error {
+		if len(wins) == 0 {
+			return nil
+		}
+		if last := wins[len(wins)-1]; t.fresh && j.opts.Format == image.Raw {
+			from.ahead(ctx, wins[0].off, last.off+int64(last.length))
+		}
+		select {
+		case work <- wins:
+			wins = nil
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 	for off := int64(0); off < size; {
 		length, data, err := image.Extent(ctx, j.img, j.disk, off)
 		if err != nil && !errors.Is(err, io.EOF) {
@@ -92,19 +119,16 @@ func (j *job) plan(ctx context.Context, t *target, work chan<- window) error {
 		}
 		for off < end {
 			n := min(end, (off/windowBytes+1)*windowBytes) - off
-			if region := off / disk.RegionSize; t.fresh && data && j.opts.Format == image.Raw && region != asked {
-				j.disk.ahead(ctx, region) // once, however many runs it has
-				asked = region
+			if len(wins) > 0 && wins[0].off/windowBytes != off/windowBytes {
+				if err := hand(); err != nil {
+					return err
+				}
 			}
-			select {
-			case work <- window{off, int(n), !data}:
-			case <-ctx.Done():
-				return ctx.Err()
-			}
+			wins = append(wins, window{off, int(n), !data})
 			off += n
 		}
 	}
-	return nil
+	return hand()
 }
 
 // widen extends a run of one sort as far as runs of that sort follow, at least
@@ -126,9 +150,29 @@ func (j *job) widen(ctx context.Context, off, end int64, data bool) (int64, erro
 type worker struct {
 	*job
 	*target
+	disk *direct // for this worker alone
 	buf  windowBuffer
 	have []byte // of the target; nil until it is needed
 	res  Result
+}
+
+func newWorker(j *job, t *target, from *direct) (*worker, error) {
+	buf, err := newWindowBuffer(windowBytes)
+	if err != nil {
+		return nil, err
+	}
+	return &worker{job: j, target: t, disk: from, buf: buf}, nil
+}
+
+// doAll brings the windows of one aligned run of windowBytes to what they should be.
+func (w *worker) doAll(ctx context.Context, wins []window) error {
+	for _, win := range wins {
+		if err := w.do(ctx, win); err != nil {
+			return fmt.Errorf("at byte %d: %w", win.off, err)
+		}
+		w.prog.Done.Add(int64(win.length))
+	}
+	return nil
 }
 
 // do brings one window of the target to what it should be.
@@ -163,7 +207,7 @@ func (w *worker) read(ctx context.Context, want []byte, win window) error {
 		clear(want)
 		return nil
 	}
-	_, err := image.ReadAt(ctx, w.img, w.job.disk, want, win.off)
+	_, err := image.ReadAt(ctx, w.img, w.disk, want, win.off)
 	return err
 }
 
@@ -196,8 +240,8 @@ func (w *worker) patch(want, have []byte, off int64) error {
 // has with the chunk's id is right already and need not be fetched.
 func (w *worker) patchByID(ctx context.Context, win window, have []byte) error {
 	n := win.off / disk.RegionSize
-	m, err := w.job.disk.RegionMap(ctx, n)
-	if _, hurt := damageOf(err, pack.ID{}); hurt && w.job.disk.skipped != nil {
+	m, err := w.disk.RegionMap(ctx, n)
+	if _, hurt := damageOf(err, pack.ID{}); hurt && w.disk.skipped != nil {
 		return w.patchRange(ctx, win, have, 0, win.length)
 	}
 	if err != nil {
@@ -232,7 +276,7 @@ func (w *worker) patchRange(ctx context.Context, win window, have []byte, a, b i
 		return nil
 	}
 	want := w.buf.at(win)[a:b]
-	if _, err := image.ReadAt(ctx, w.img, w.job.disk, want, win.off+int64(a)); err != nil {
+	if _, err := image.ReadAt(ctx, w.img, w.disk, want, win.off+int64(a)); err != nil {
 		return err
 	}
 	return w.patch(want, have[a:b], win.off+int64(a))
