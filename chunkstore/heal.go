@@ -12,21 +12,9 @@ import (
 // parity and returns it with its plain bytes, proved. Nothing is written: the
 // pack stays as it is until a repair.
 func (s *Store) healRecord(id ID, at place, buf []byte) (rec, plain []byte, err error) {
-	f, err := s.files.open(at.pack)
+	rec, plain, blocks, err := s.fromParity(id, at, buf)
 	if err != nil {
 		return nil, nil, err
-	}
-	defer s.files.done(f)
-	p, err := pack.OpenParity(f, f.Size())
-	if err != nil {
-		return nil, nil, err
-	}
-	rec, blocks, err := p.ReadRange(int64(at.offset), at.recordLen())
-	if err != nil {
-		return nil, nil, err
-	}
-	if plain, err = s.codec.Decode(buf, rec, id); err != nil {
-		return nil, nil, fmt.Errorf("healed bytes: %w", err)
 	}
 	s.log.Warn("a damaged chunk was read by the help of its pack's parity", "chunk", id.String(), "pack", packName(at.pack), "offset", at.offset, "blocks", blocks)
 	s.logServed(id, "parity")
@@ -34,6 +22,26 @@ func (s *Store) healRecord(id ID, at place, buf []byte) (rec, plain []byte, err 
 		s.log.Warn("a proof could not be forgotten", "err", err)
 	}
 	return rec, plain, nil
+}
+
+// fromParity makes a record anew from its pack's parity, and says of how many blocks.
+func (s *Store) fromParity(id ID, at place, buf []byte) (rec, plain []byte, blocks int, err error) {
+	f, err := s.files.open(at.pack)
+	if err != nil {
+		return nil, nil, 0, err
+	}
+	defer s.files.done(f)
+	p, err := pack.OpenParity(f, f.Size())
+	if err != nil {
+		return nil, nil, 0, err
+	}
+	if rec, blocks, err = p.ReadRange(int64(at.offset), at.recordLen()); err != nil {
+		return nil, nil, 0, err
+	}
+	if plain, err = s.codec.Decode(buf, rec, id); err != nil {
+		return nil, nil, 0, fmt.Errorf("healed bytes: %w", err)
+	}
+	return rec, plain, blocks, nil
 }
 
 // readMoved reads a chunk that a repair has moved since its place was looked up.

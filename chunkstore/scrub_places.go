@@ -67,6 +67,14 @@ func (p *Places) add(id ID, at place) {
 	p.Sum += h ^ h>>32
 }
 
+// sumOf sums up the records of a pack.
+func sumOf(n uint64, entries []pack.Entry) (p Places) {
+	for _, e := range entries {
+		p.add(e.ID, place{n, e.Offset, e.PayloadLen})
+	}
+	return p
+}
+
 // CountPlaces sums up the index entries that lead to each pack. Packs of which
 // the index has no entry of their own are there, too. It costs one pass over
 // the index and 24 bytes a pack.

@@ -18,6 +18,9 @@ type ProveOptions struct {
 	// Expect sums up the index entries that lead to the pack (see CountPlaces);
 	// NoPlaces: it is not known.
 	Expect Places
+	// LeadsApart says that the entries which lead to the pack are held against it by
+	// the caller (see Leads): no good record is looked up, and Expect has no say.
+	LeadsApart bool
 	// Workers is how many goroutines prove records side by side; 0 or 1: only
 	// the caller's, which also reads.
 	Workers int

@@ -11,7 +11,7 @@ import (
 // strays finds the index entries that point into the pack and that none of its
 // records answered: wrong ones, or those of records that a scan could not find.
 func (p *packProver) strays() error {
-	if p.opts.Expect.Count >= 0 && p.matched >= p.opts.Expect.Count && !p.proof.Scanned {
+	if !p.proof.Scanned && (p.opts.LeadsApart || p.opts.Expect.Count >= 0 && p.matched >= p.opts.Expect.Count) {
 		return nil
 	}
 	var found []stray
@@ -35,6 +35,9 @@ func (p *packProver) strays() error {
 			if err := p.fix(f.id, f.at, true, r.at); err != nil {
 				return err
 			}
+			if err := p.noteAstray(f.id); err != nil {
+				return err
+			}
 			continue
 		}
 		if err := p.stray(f.id, f.at); err != nil {
@@ -42,6 +45,19 @@ func (p *packProver) strays() error {
 		}
 	}
 	return nil
+}
+
+// noteAstray remembers that a chunk does not come back by its entry, if that was not
+// set right: there is a good record, and until a repair no read finds it.
+func (p *packProver) noteAstray(id ID) error {
+	if p.opts.Fix && p.Known {
+		return nil
+	}
+	d, err := p.proveChunk(p.ctx, id)
+	if err != nil || d == nil {
+		return err
+	}
+	return p.noteDamage(d)
 }
 
 // stray judges an index entry that leads to no record known to the footer.

@@ -90,16 +90,17 @@ func (r *round) endCycle(ctx context.Context, c cycle) error {
 	if r.places, err = r.store.CountPlaces(ctx); err != nil {
 		return err
 	}
-	known := map[uint64]bool{}
-	if err := r.store.KnownPacks(ctx, func(p chunkstore.KnownPack) error { known[p.Number] = true; return ctx.Err() }); err != nil {
+	known := map[uint64]chunkstore.Places{}
+	if err := r.store.KnownPacks(ctx, func(p chunkstore.KnownPack) error { known[p.Number] = r.places[p.Number]; return ctx.Err() }); err != nil {
 		return err
 	}
 	for n := range r.places {
-		if !known[n] {
+		if _, is := known[n]; !is {
 			s.gone[n] = true
 		}
 	}
-	for _, do := range []func(context.Context) error{s.noteGone, s.resolve, s.rescue, s.donate, s.lookAgain, s.sumUp} {
+	compare := func(ctx context.Context) error { return s.comparePlaces(ctx, known) }
+	for _, do := range []func(context.Context) error{s.noteGone, compare, s.resolve, s.rescue, s.donate, s.lookAgain, s.sumUp} {
 		if err := do(ctx); err != nil {
 			return err
 		}

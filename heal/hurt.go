@@ -335,60 +335,16 @@ func (w *walk) hurt(id pack.ID) (chunkstore.DamagedChunk, bool, error) {
 	if w.known.Has(id) {
 		return d, false, nil
 	}
+	unknown, err := w.unknown(id)
+	return chunkstore.DamagedChunk{ID: id, Kind: pack.Missing, Tried: "the index does not know the chunk"}, unknown, err
+}
+
+// unknown remembers as missing a chunk that the index does not know, and reports
+// whether that is so.
+func (w *walk) unknown(id pack.ID) (bool, error) {
 	unknown, err := w.store.NoteUnknown(id)
 	if unknown && w.lost != nil {
 		w.lost(id)
 	}
-	return chunkstore.DamagedChunk{ID: id, Kind: pack.Missing, Tried: "the index does not know the chunk"}, unknown, err
-}
-
-// packsOf returns the packs that the versions of a VM use.
-func packsOf(ctx context.Context, store *chunkstore.Store, vm string) (map[uint64]bool, error) {
-	w := newWalk(store)
-	packs, seen := map[uint64]bool{}, 0
-	err := w.versions(ctx, vm, func(v version, err error) error {
-		seen++
-		if err != nil {
-			return nil
-		}
-		return w.packs(ctx, v, packs)
-	})
-	if err == nil && seen == 0 {
-		err = catalog.ErrNoVM
-	}
-	return packs, err
-}
-
-// packs adds the packs that a version uses. A map that can't be read ends the
-// disk's walk: what is below it is not known, and its own pack is.
-func (w *walk) packs(ctx context.Context, v version, packs map[uint64]bool) error {
-	for i := range v.Disks {
-		r, err := disk.Open(nil, w.maps, v.Disks[i].Map)
-		if err != nil {
-			return err
-		}
-		var failed error
-		err = r.Parts(ctx, func(p disk.Part) (bool, error) {
-			n, ok, err := w.store.PackOf(p.ID)
-			if err != nil {
-				failed = err
-				return false, err
-			}
-			if ok {
-				packs[n] = true
-			}
-			if p.Kind == pack.KindData || !ok || w.clean.has(p.ID) {
-				return false, nil
-			}
-			w.clean.add(p.ID)
-			return true, nil
-		})
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		if failed != nil {
-			return err
-		}
-	}
-	return nil
+	return unknown, err
 }

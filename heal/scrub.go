@@ -7,7 +7,6 @@ import (
 	"io"
 	"log/slog"
 	"runtime"
-	"sort"
 	"sync"
 	"time"
 
@@ -78,16 +77,26 @@ type scrub struct {
 
 	mu     sync.Mutex // guards what follows
 	report *Report
-	gone   map[uint64]bool // packs that are not there
-	hurt   []target        // packs with chunks that did not come back
+	gone   map[uint64]bool              // packs that are not there
+	leads  *chunkstore.Leads            // of the VM that is scrubbed; nil: all are
+	listed map[uint64]bool              // its packs
+	passed map[uint64]chunkstore.Places // packs that are passed over, and what the index has of them
+	hurt   []target                     // packs with chunks that did not come back
 }
 
-// target is a pack to prove.
-type target struct {
-	number  uint64
-	size    int64
-	unknown bool
-	expect  chunkstore.Places
+// work proves packs and mends what they have lost.
+func (s *scrub) work(ctx context.Context, targets []target) error {
+	prove := func(ctx context.Context) error { return s.proveAndResolve(ctx, targets) }
+	compare := func(ctx context.Context) error { return s.comparePlaces(ctx, s.passed) }
+	if s.leads != nil {
+		compare = s.leads.Check
+	}
+	for _, do := range []func(context.Context) error{prove, compare, s.rescue, s.donate, s.lookAgain} {
+		if err := do(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (s *scrub) run(ctx context.Context) error {
@@ -95,83 +104,24 @@ func (s *scrub) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	targets, err := s.plan(ctx)
-	if err != nil {
-		return err
-	}
-	if err := s.proveAndResolve(ctx, targets); err != nil {
-		return err
-	}
-	if err := s.rescue(ctx); err != nil {
-		return err
-	}
-	if err := s.donate(ctx); err != nil {
-		return err
-	}
-	if err := s.lookAgain(ctx); err != nil {
-		return err
+	for again := true; again; {
+		found, now := s.store.DamageChanges()
+		targets, err := s.plan(ctx)
+		if err != nil {
+			return err
+		}
+		if err := s.work(ctx, targets); err != nil {
+			return err
+		}
+		// Behind maps that were mended, or of which a proof told that they come back,
+		// there may be packs that were not known to be the VM's.
+		f, n := s.store.DamageChanges()
+		again = s.opts.VM != "" && len(targets) > 0 && (f != found || n != now || s.report.Entries > 0)
 	}
 	if err := s.sumUp(ctx); err != nil {
 		return err
 	}
 	return s.leaveQuarantine(ctx, old)
-}
-
-// plan lists the packs to prove.
-func (s *scrub) plan(ctx context.Context) ([]target, error) {
-	places, had, err := s.store.CountPlacesAndIDs(ctx)
-	if err != nil {
-		return nil, err
-	}
-	s.had = had
-	var wanted map[uint64]bool
-	if s.opts.VM != "" {
-		if wanted, err = packsOf(ctx, s.store, s.opts.VM); err != nil {
-			return nil, err
-		}
-	}
-	var targets []target
-	known := map[uint64]bool{}
-	err = s.store.KnownPacks(ctx, func(p chunkstore.KnownPack) error {
-		known[p.Number] = true
-		if wanted != nil && !wanted[p.Number] {
-			return ctx.Err()
-		}
-		if s.fresh(p.Proof) {
-			s.report.Skipped++
-			return ctx.Err()
-		}
-		targets = append(targets, target{number: p.Number, size: p.Size, expect: places[p.Number]})
-		return ctx.Err()
-	})
-	if err != nil {
-		return nil, err
-	}
-	unknown, err := s.store.UnknownPacks(ctx)
-	if err != nil {
-		return nil, err
-	}
-	for _, n := range unknown {
-		known[n] = true
-		if wanted == nil {
-			targets = append(targets, target{number: n, unknown: true, expect: places[n]})
-		}
-	}
-	for n := range places { // entries without a pack
-		if !known[n] && (wanted == nil || wanted[n]) {
-			s.gone[n] = true
-		}
-	}
-	sort.Slice(targets, func(i, j int) bool { return targets[i].number < targets[j].number })
-	for _, t := range targets {
-		s.opts.Progress.Total.Add(t.size)
-	}
-	return targets, nil
-}
-
-// fresh reports whether a pack's last proof is good enough to pass over it.
-func (s *scrub) fresh(p chunkstore.PackProof) bool {
-	return s.opts.OlderThan > 0 && p.Result == chunkstore.PackWhole && (p.Deep || !s.opts.Deep) && s.began.Sub(p.When) < s.opts.OlderThan
 }
 
 // proveAndResolve proves the packs and follows the maps: at once where nothing is
@@ -208,7 +158,7 @@ func (s *scrub) proveAll(ctx context.Context, targets []target) error {
 func (s *scrub) prove(ctx context.Context, t target) error {
 	wrap := func(r io.ReaderAt) io.ReaderAt { return s.reader(ctx, r) }
 	mend := s.opts.Repair && !s.opts.DryRun
-	found, err := s.store.ProvePack(ctx, t.number, chunkstore.ProveOptions{Deep: s.opts.Deep, Expect: t.expect, Workers: s.workers(), Reader: wrap, Fix: mend})
+	found, err := s.store.ProvePack(ctx, t.number, chunkstore.ProveOptions{Deep: s.opts.Deep, Expect: t.expect, LeadsApart: t.apart, Workers: s.workers(), Reader: wrap, Fix: mend})
 	if err != nil {
 		return err
 	}
@@ -244,10 +194,15 @@ func cores() int { return min(runtime.NumCPU(), runtime.GOMAXPROCS(0)) }
 
 // reader is a pack's file as this scrub reads it.
 func (s *scrub) reader(ctx context.Context, r io.ReaderAt) io.ReaderAt {
+	return s.gentleReader(ctx, r, s.opts.Progress)
+}
+
+// gentleReader waits its turn and keeps the pace.
+func (s *scrub) gentleReader(ctx context.Context, r io.ReaderAt, told *Progress) io.ReaderAt {
 	if s.turn != nil {
 		r = s.turn.Reader(ctx, r)
 	}
-	return &paced{r, ctx, s.pace, s.opts.Progress}
+	return &paced{r, ctx, s.pace, told}
 }
 
 // newWalk returns a walk that waits its turn where this scrub does.

@@ -24,7 +24,8 @@ const (
 )
 
 // validation proves disks of versions: their maps walk completely, and each
-// chunk's pack was proved since the version was captured.
+// chunk's pack was proved since the version was captured, and has the chunk where the
+// index leads to it.
 type validation struct {
 	*scrub
 	maps *disk.Maps
@@ -73,16 +74,19 @@ func (c *validation) disk(ctx context.Context, v *catalog.Version, i int, was ch
 	d := &v.Disks[i]
 	for {
 		found, now := c.store.DamageChanges()
-		packs := map[uint64]bool{}
-		if st.State, st.Problem, lasting, err = c.follow(ctx, d.Map, packs); err != nil {
+		leads := c.newLeads(ctx)
+		if st.State, st.Problem, lasting, err = c.follow(ctx, d.Map, leads); err != nil {
 			return st, lasting, err
 		}
-		if err := c.prove(ctx, v, packs); err != nil {
+		if err := c.prove(ctx, v, leads.Packs()); err != nil {
+			return st, lasting, err
+		}
+		if err := leads.Check(ctx); err != nil {
 			return st, lasting, err
 		}
 		// What was found by proving may be this disk's: then it is followed
 		// once more, and its packs are proved by then.
-		if f, n := c.store.DamageChanges(); f == found && n == now {
+		if f, n := c.store.DamageChanges(); f == found && n == now && !leads.Moved {
 			break
 		}
 	}
@@ -94,9 +98,9 @@ func (c *validation) disk(ctx context.Context, v *catalog.Version, i int, was ch
 	return st, lasting, nil
 }
 
-// follow walks all maps of a disk, adds the packs of all its chunks to packs,
+// follow walks all maps of a disk, takes in where the index has all its chunks,
 // and says what the disk is by what is known of them.
-func (c *validation) follow(ctx context.Context, m disk.Map, packs map[uint64]bool) (state chunkstore.Validation, problem string, lasting bool, _ error) {
+func (c *validation) follow(ctx context.Context, m disk.Map, leads *chunkstore.Leads) (state chunkstore.Validation, problem string, lasting bool, _ error) {
 	state = chunkstore.Valid
 	take := func(of chunkstore.DamagedChunk, p disk.Part) {
 		kind := chunkstore.Hurt
@@ -128,12 +132,8 @@ func (c *validation) follow(ctx context.Context, m disk.Map, packs map[uint64]bo
 			if hurt {
 				take(of, p)
 			}
-			n, ok, err := c.store.PackOf(p.ID)
-			if ok {
-				packs[n] = true
-			}
-			failed = err
-			return !hurt, err
+			_, failed = leads.Add(ctx, p.ID)
+			return !hurt, failed
 		})
 	}
 	var d *pack.Damage

@@ -14,18 +14,27 @@ import (
 	"holdfast/chunkstore/pack"
 )
 
+// verifyRounds bounds how often a version is looked at anew because something has
+// changed meanwhile: damage that was found or mended, chunks that were moved.
+const verifyRounds = 5
+
 // Verify proves one version now: its maps fit each other, every chunk that they
 // name is there, and each one's pack is proved, unless it was since the version
-// was captured; deep, every such pack is proved anew by decoding. The result
-// becomes the version's state.
+// was captured; deep, every such pack is proved anew by decoding. Where the index
+// leads to a chunk is held against what was proved: what is called valid comes back
+// when it is read. The result becomes the version's state.
 func Verify(ctx context.Context, store *chunkstore.Store, v *catalog.Version, opts Options) (*VerifyReport, error) {
 	opts.fill()
 	began := time.Now()
 	r := &VerifyReport{VM: v.VM, Version: v.ID, Problems: []string{}}
-	if err := verify(ctx, store, v, opts, r); err != nil {
+	p := &verifying{store: store, v: v, opts: opts, r: r, pace: newPace(opts.Rate), proved: map[uint64]bool{}}
+	if err := p.run(ctx); err != nil {
 		return nil, fmt.Errorf("verify version %s of %q: %w", v.ID, v.VM, err)
 	}
 	st := chunkstore.RootState{State: chunkstore.Valid, When: began}
+	if !p.all {
+		st.State = chunkstore.Incomplete
+	}
 	for _, c := range r.Hurt.Chunks {
 		if c.Kind != pack.Unreadable.String() {
 			st.State = chunkstore.Hurt
@@ -40,35 +49,83 @@ func Verify(ctx context.Context, store *chunkstore.Store, v *catalog.Version, op
 	return r, store.SetRootState(catalog.RootName(v.VM, v.ID), st)
 }
 
-func verify(ctx context.Context, store *chunkstore.Store, v *catalog.Version, opts Options, r *VerifyReport) error {
-	w := newWalk(store)
-	used := map[uint64]bool{}
-	if err := w.packs(ctx, version{v.VM, v.ID, v}, used); err != nil {
-		return err
-	}
-	if err := provePacks(ctx, store, v, used, opts, r); err != nil {
-		return err
-	}
-	hurt, err := hurtOf(ctx, store, v, nil)
-	if err != nil {
-		if ctx.Err() != nil {
-			return ctx.Err()
+// verifying is the proof of one version.
+type verifying struct {
+	store  *chunkstore.Store
+	v      *catalog.Version
+	opts   Options
+	r      *VerifyReport
+	pace   *pace
+	proved map[uint64]bool // packs, now
+	all    bool            // the last round came to every chunk, and nothing has changed since
+}
+
+func (p *verifying) run(ctx context.Context) error {
+	for range verifyRounds {
+		found, now := p.store.DamageChanges()
+		moved, err := p.round(ctx)
+		if err != nil {
+			return err
 		}
-		r.Problems = append(r.Problems, err.Error())
-	}
-	r.Hurt = HurtReport{Chunks: []HurtChunk{}, Packs: []HurtPack{}, Manifests: []string{}}
-	if hurt != nil {
-		for _, c := range hurt.Chunks {
-			if len(c.Uses) > 0 { // others' damage is not this version's
-				r.Hurt.Chunks = append(r.Hurt.Chunks, c)
-			}
+		if err := p.hurt(ctx); err != nil {
+			return err
+		}
+		// What was found by proving may be this version's, and what was unreadable may
+		// have come back: then it is followed once more.
+		f, n := p.store.DamageChanges()
+		steady := f == found && n == now && !moved
+		if p.all = p.all && steady; steady {
+			break
 		}
 	}
-	if len(r.Hurt.Chunks) > 0 || len(r.Problems) > 0 {
+	if len(p.r.Hurt.Chunks) > 0 || len(p.r.Problems) > 0 {
 		return nil
 	}
-	for i := range v.Disks {
-		rd, err := disk.Open(nil, w.maps, v.Disks[i].Map)
+	return p.fit(ctx)
+}
+
+// round follows the version's maps, proves the packs that they lead to, and holds
+// against them where the index has each chunk.
+func (p *verifying) round(ctx context.Context) (moved bool, err error) {
+	leads := p.store.NewLeads()
+	leads.Reader = func(r io.ReaderAt) io.ReaderAt { return &paced{r, ctx, p.pace, new(Progress)} }
+	if p.all, err = newWalk(p.store).leads(ctx, version{p.v.VM, p.v.ID, p.v}, leads); err != nil {
+		return false, err
+	}
+	if err := p.provePacks(ctx, leads.Packs()); err != nil {
+		return false, err
+	}
+	err = leads.Check(ctx)
+	return leads.Moved, err
+}
+
+// hurt says what of the version is known to be hurt.
+func (p *verifying) hurt(ctx context.Context) error {
+	p.r.Hurt = HurtReport{Chunks: []HurtChunk{}, Packs: []HurtPack{}, Manifests: []string{}}
+	p.r.Problems = p.r.Problems[:0]
+	hurt, err := hurtOf(ctx, p.store, p.v, nil)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err != nil {
+		p.r.Problems = append(p.r.Problems, err.Error())
+	}
+	if hurt == nil {
+		return nil
+	}
+	for _, c := range hurt.Chunks {
+		if len(c.Uses) > 0 { // others' damage is not this version's
+			p.r.Hurt.Chunks = append(p.r.Hurt.Chunks, c)
+		}
+	}
+	return nil
+}
+
+// fit says where the version's maps do not fit.
+func (p *verifying) fit(ctx context.Context) error {
+	maps := disk.NewMaps(p.store, 0)
+	for i := range p.v.Disks {
+		rd, err := disk.Open(nil, maps, p.v.Disks[i].Map)
 		if err == nil {
 			err = rd.Check(ctx)
 		}
@@ -76,30 +133,26 @@ func verify(ctx context.Context, store *chunkstore.Store, v *catalog.Version, op
 			return ctx.Err()
 		}
 		if err != nil {
-			r.Problems = append(r.Problems, fmt.Sprintf("disk %q: %v", v.Disks[i].Name, err))
+			p.r.Problems = append(p.r.Problems, fmt.Sprintf("disk %q: %v", p.v.Disks[i].Name, err))
 		}
 	}
 	return nil
 }
 
-// provePacks proves the packs that were not proved since the capture.
-func provePacks(ctx context.Context, store *chunkstore.Store, v *catalog.Version, used map[uint64]bool, opts Options, r *VerifyReport) error {
-	places, err := store.CountPlaces(ctx)
-	if err != nil {
-		return err
-	}
-	pc := newPace(opts.Rate)
+// provePacks proves those of the packs that were not proved since the capture, nor in
+// a round before.
+func (p *verifying) provePacks(ctx context.Context, used map[uint64]bool) error {
 	var todo []chunkstore.KnownPack
-	err = store.KnownPacks(ctx, func(p chunkstore.KnownPack) error {
-		if !used[p.Number] {
-			return nil
+	p.r.Proved = 0
+	err := p.store.KnownPacks(ctx, func(k chunkstore.KnownPack) error {
+		switch {
+		case !used[k.Number] || p.proved[k.Number]:
+		case !p.opts.Deep && k.Proof.Result == chunkstore.PackWhole && k.Proof.When.After(p.v.Captured):
+			p.r.Proved++
+		default:
+			todo = append(todo, k)
+			p.opts.Progress.Total.Add(k.Size)
 		}
-		if !opts.Deep && p.Proof.Result == chunkstore.PackWhole && p.Proof.When.After(v.Captured) {
-			r.Proved++
-			return nil
-		}
-		todo = append(todo, p)
-		opts.Progress.Total.Add(p.Size)
 		return nil
 	})
 	if err != nil {
@@ -109,10 +162,10 @@ func provePacks(ctx context.Context, store *chunkstore.Store, v *catalog.Version
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(cores())
 	missing := make([]bool, len(todo))
-	for i, p := range todo {
+	for i, k := range todo {
 		g.Go(func() error {
-			wrap := func(in io.ReaderAt) io.ReaderAt { return &paced{in, gctx, pc, opts.Progress} }
-			found, err := store.ProvePack(gctx, p.Number, chunkstore.ProveOptions{Deep: opts.Deep, Expect: places[p.Number], Workers: cores(), Reader: wrap})
+			wrap := func(in io.ReaderAt) io.ReaderAt { return &paced{in, gctx, p.pace, p.opts.Progress} }
+			found, err := p.store.ProvePack(gctx, k.Number, chunkstore.ProveOptions{Deep: p.opts.Deep, LeadsApart: true, Workers: cores(), Reader: wrap})
 			missing[i] = found.Missing
 			return err
 		})
@@ -120,14 +173,15 @@ func provePacks(ctx context.Context, store *chunkstore.Store, v *catalog.Version
 	if err := g.Wait(); err != nil {
 		return err
 	}
-	for i, p := range todo {
+	for i, k := range todo {
+		p.proved[k.Number] = true
 		if missing[i] {
-			gone[p.Number] = true
+			gone[k.Number] = true
 		}
 	}
-	r.Packs = len(todo)
+	p.r.Packs = len(p.proved)
 	if len(gone) == 0 {
 		return nil
 	}
-	return store.NoteLost(ctx, gone, func(chunkstore.DamagedChunk) {})
+	return p.store.NoteLost(ctx, gone, func(chunkstore.DamagedChunk) {})
 }

@@ -32,7 +32,8 @@ func verifyCommand() *cli.Command {
 		Description: refHelp + `
 
 Every map of the version is followed and every pack that it uses is proved, unless it
-was since the version was captured; with --deep each is decoded anew. With --against
+was since the version was captured; with --deep each is decoded anew. Where the index
+leads to each chunk is held against what was proved. With --against
 each byte of a disk is compared with an image file or a block device, too; what the
 version left out, and the guest on the source does not use, is no difference. What of
 the version does not come back is named with what differs, and ends nothing. Give all

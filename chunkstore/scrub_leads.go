@@ -1,0 +1,235 @@
+package chunkstore
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"slices"
+
+	"holdfast/chunkstore/pack"
+)
+
+// Leads holds index entries against the packs that they lead to. The proof of a pack
+// vouches for its records, not for what leads there: an entry that is none of the
+// footer's may lead to another record, behind the pack's end, or into a pack that is
+// gone. Such a chunk is read and decoded where the index has it, and its damage is
+// remembered if it does not come back. It holds 12 MiB at most, and one footer at a
+// time. Not safe for concurrent use.
+type Leads struct {
+	// Reader stands between the packs' files and their footers, to pace and count;
+	// nil: nothing does.
+	Reader func(io.ReaderAt) io.ReaderAt
+	// Wrong, if not nil, is told of each chunk that does not come back.
+	Wrong func(DamagedChunk)
+	// Moved says that an entry was no more there when it was to be judged: who has to
+	// know of each walks once more.
+	Moved bool
+
+	s     *Store
+	list  []lead
+	packs map[uint64]bool
+}
+
+// lead is an index entry.
+type lead struct {
+	id ID
+	at place
+}
+
+// mostLeads is how many entries are held against footers at once. A version that has
+// more has its packs' footers read more than once, where it is strewn over them.
+const mostLeads = 1 << 18
+
+// NewLeads returns leads without an entry.
+func (s *Store) NewLeads() *Leads { return &Leads{s: s, packs: map[uint64]bool{}} }
+
+// Add looks a chunk up and takes its entry in. It reports whether the index has one.
+func (l *Leads) Add(ctx context.Context, id ID) (bool, error) {
+	at, ok, err := l.s.lookup(id)
+	if err != nil || !ok {
+		return false, err
+	}
+	return true, l.take(ctx, lead{id, at})
+}
+
+func (l *Leads) take(ctx context.Context, e lead) error {
+	l.packs[e.at.pack] = true
+	if l.list = append(l.list, e); len(l.list) < mostLeads {
+		return nil
+	}
+	return l.Check(ctx)
+}
+
+// AddPacks takes in the entries that lead to packs which have others than their
+// footers tell of: sums is what the index has of each (see CountPlaces). Where there
+// are any, it goes through the index once.
+func (l *Leads) AddPacks(ctx context.Context, sums map[uint64]Places) error {
+	differ := map[uint64]bool{}
+	for _, n := range slices.Sorted(maps.Keys(sums)) {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		entries, err := l.footer(n)
+		if err != nil || sumOf(n, entries) != sums[n] {
+			differ[n] = true
+		}
+	}
+	if len(differ) == 0 {
+		return ctx.Err()
+	}
+	return l.s.chunksAt(ctx, func(n uint64) bool { return differ[n] }, func(id ID, at place) error {
+		return l.take(ctx, lead{id, at})
+	})
+}
+
+// Packs returns the packs to which anything led so far.
+func (l *Leads) Packs() map[uint64]bool { return l.packs }
+
+// Check judges all entries that were taken in and not judged yet. The errors are the
+// index's and the context's.
+func (l *Leads) Check(ctx context.Context) error {
+	slices.SortFunc(l.list, func(a, b lead) int {
+		return cmp.Or(cmp.Compare(a.at.pack, b.at.pack), cmp.Compare(a.at.offset, b.at.offset))
+	})
+	for from := 0; from < len(l.list); {
+		n, to := l.list[from].at.pack, from+1
+		for to < len(l.list) && l.list[to].at.pack == n {
+			to++
+		}
+		if err := l.checkPack(ctx, n, l.list[from:to]); err != nil {
+			return fmt.Errorf("hold entries against pack %016x: %w", n, err)
+		}
+		from = to
+	}
+	l.list = l.list[:0]
+	return nil
+}
+
+// checkPack judges entries that lead to one pack, in the order of their offsets.
+func (l *Leads) checkPack(ctx context.Context, n uint64, leads []lead) error {
+	proof, err := l.s.proof(n)
+	if err != nil {
+		return err
+	}
+	entries, err := l.footer(n)
+	if ctx.Err() != nil { // which is no fault of the footer's
+		return ctx.Err()
+	}
+	gone := errors.Is(err, fs.ErrNotExist)
+	if err != nil && !gone && proof.Result == PackWhole {
+		if err := l.s.clearProof(n); err != nil { // a scrub is to look at it
+			return err
+		}
+	}
+	if proof.Result == PackHealable || proof.Result == PackDamaged {
+		// Of its records only those are known to be good to which the index led when
+		// it was proved.
+		entries = nil
+	}
+	i := 0
+	for _, e := range leads {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		for i < len(entries) && entries[i].Offset < e.at.offset {
+			i++
+		}
+		if i < len(entries) && entries[i].ID == e.id && entries[i].Offset == e.at.offset && entries[i].PayloadLen == e.at.payloadLen {
+			continue
+		}
+		if err := l.judge(ctx, e, gone); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// footer returns a pack's entries in the order of their offsets. The error is
+// fs.ErrNotExist where the pack is not there, or on its way out.
+func (l *Leads) footer(n uint64) ([]pack.Entry, error) {
+	if trashed, err := l.s.isTrashed(n); err != nil {
+		return nil, err
+	} else if trashed {
+		return nil, fs.ErrNotExist
+	}
+	f, err := l.s.media.Open(packName(n))
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	r := io.ReaderAt(f)
+	if l.Reader != nil {
+		r = l.Reader(r)
+	}
+	h, entries, err := pack.ReadFooter(r, f.Size())
+	if err != nil {
+		return nil, err
+	}
+	if h.Pack != n || h.Store != l.s.cfg.storeID() {
+		return nil, fmt.Errorf("its header says pack %016x of store %x", h.Pack, h.Store)
+	}
+	slices.SortFunc(entries, func(a, b pack.Entry) int { return cmp.Compare(a.Offset, b.Offset) })
+	return entries, nil
+}
+
+// judge reads a chunk as others do, of which no footer says that it comes back.
+func (l *Leads) judge(ctx context.Context, e lead, gone bool) error {
+	now, ok, err := l.s.lookup(e.id)
+	if err != nil {
+		return err
+	}
+	l.Moved = l.Moved || !ok || now != e.at
+	if !ok {
+		return nil
+	}
+	if was, known, err := l.s.DamageOf(e.id); err != nil || known && was.Pack == now.pack && was.Offset == int64(now.offset) {
+		return err
+	}
+	var d *pack.Damage
+	if gone && now == e.at {
+		if known, err := l.s.knows(now.pack); err != nil {
+			return err
+		} else if known {
+			l.s.noteGone(now.pack)
+		}
+		errors.As(damageAt(pack.Missing, e.id, now, errors.New("the pack is gone")), &d)
+	} else if d, err = l.s.proveChunk(ctx, e.id); err != nil || d == nil {
+		return err
+	}
+	if l.Wrong != nil {
+		l.Wrong(DamagedChunk{ID: d.ID, Kind: d.Kind, Pack: d.Pack, Offset: d.Offset, Length: d.Length, Tried: d.Err.Error()})
+	}
+	return l.s.noteDamage(d)
+}
+
+// proveChunk reads one chunk from where the index has it and decodes it, by the help
+// of its pack's parity if need be. It returns what is wrong with it, or nil.
+func (s *Store) proveChunk(ctx context.Context, id ID) (*pack.Damage, error) {
+	rb := recordBuffers.Get().(*[]byte)
+	defer recordBuffers.Put(rb)
+	plain := plainBuffers.Get().(*[]byte)
+	defer plainBuffers.Put(plain)
+	rec, at, err := s.readRecord(ctx, id, *rb)
+	if err == nil {
+		if _, err = s.codec.Decode(*plain, rec, id); err == nil {
+			return nil, s.noteWhole(id, at)
+		}
+		err = damageAt(pack.Corrupt, id, at, err)
+	}
+	var d *pack.Damage
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return nil, nil // who looks it up next is told
+	case !errors.As(err, &d):
+		return nil, err
+	}
+	if _, _, _, herr := s.fromParity(id, at, *plain); herr != nil {
+		d.Err = fmt.Errorf("%w; parity does not heal it: %w", d.Err, herr)
+		return d, nil
+	}
+	return nil, s.noteWhole(id, at)
+}
