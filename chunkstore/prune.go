@@ -75,11 +75,15 @@ type PruneReport struct {
 	DeadBytes  int64    `json:"dead_bytes"` // their records
 	Revived    int64    `json:"revived_chunks"`
 
-	Packs        int   `json:"packs_removed"`
-	PackBytes    int64 `json:"removed_bytes"` // what these packs took
-	NewPacks     int   `json:"packs_written"`
-	NewBytes     int64 `json:"written_bytes"`
-	PutOff       int   `json:"packs_put_off"` // in use or damaged: left for the next time
+	Packs     int   `json:"packs_removed"`
+	PackBytes int64 `json:"removed_bytes"` // what these packs took
+	NewPacks  int   `json:"packs_written"`
+	NewBytes  int64 `json:"written_bytes"`
+	PutOff    int   `json:"packs_put_off"` // in use or damaged: left for the next time
+	// Kept names packs in which nothing can be read, and of which it is not known what
+	// they held: a repair decides of them.
+	Kept []string `json:"packs_kept,omitempty"`
+
 	DeletedPacks int   `json:"packs_deleted"` // from the trash
 	FreedBytes   int64 `json:"freed_bytes"`   // by that
 	TrashPacks   int   `json:"packs_in_trash"`

@@ -36,7 +36,7 @@ func (s *Store) noteLostRoot(id ID, at place) error {
 // every commit's pack does.
 func (p *foundPack) mayHideRoot() bool {
 	n := len(p.entries)
-	return p.scanned && p.header.Class == pack.ClassMeta && n > 0 && (p.skipped > 0 || p.entries[n-1].Kind != pack.KindRoot)
+	return p.scanned && p.header.Class == pack.ClassMeta && (n == 0 || p.skipped > 0 || p.entries[n-1].Kind != pack.KindRoot)
 }
 
 // lostRoots lists the roots that can't be read, by the ids of their records.

@@ -3,7 +3,9 @@ package chunkstore
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -252,6 +254,9 @@ func (p *pruner) judge(ctx context.Context, all []*packShare, by map[uint64]*pac
 		hurt := proof.Result == PackDamaged || proof.Result == PackUnreadable
 		share.skip = going || hurt && share.live > 0 || share.live > 0 && p.isGone(share.number)
 		share.must = share.stale() && share.live > 0
+		if share.live == 0 && !share.skip && !pack.Fills(int64(share.size), int(share.records), int64(share.stored)) {
+			share.skip = p.mayHold(share.number)
+		}
 	}
 	return p.droppedRecords(ctx, func(_ string, id ID) error {
 		at, ok, err := p.lookup(id)
@@ -260,6 +265,24 @@ func (p *pruner) judge(ctx context.Context, all []*packShare, by map[uint64]*pac
 		}
 		return err
 	})
+}
+
+// mayHold reports whether a pack in which nothing alive is known may hold what is not
+// known: it was indexed without its footer, which can't be read now either, and there
+// were bytes that were no record. A scrub decides of it: an index made anew knows
+// nothing of such a pack but its name, and what the versions have lost may be in it.
+func (p *pruner) mayHold(n uint64) bool {
+	f, err := p.files.open(n)
+	if err == nil {
+		defer p.files.done(f)
+		_, _, err = pack.ReadFooter(f, f.Size())
+	}
+	if err == nil || errors.Is(err, fs.ErrNotExist) {
+		return false // each of its records is looked at before it goes, or there is none
+	}
+	p.log.Warn("a pack may hold what can't be read at the moment; it is kept until a scrub has mended it", "pack", packName(n), "err", err)
+	p.report.Kept = append(p.report.Kept, packName(n))
+	return true
 }
 
 // condemnedCursor follows the condemned chunks beside a walk of the index in the

@@ -26,7 +26,7 @@ func (p *pruner) sweep(ctx context.Context) error {
 	}
 	groups, left := p.rules().plan(all)
 	// A pack that is left to a scrub may hold a second record of a dropped root.
-	p.left = left > 0 || slices.ContainsFunc(all, func(s *packShare) bool { return s.skip && s.stale() })
+	p.left = left > 0 || slices.ContainsFunc(all, func(s *packShare) bool { return s.skip && (s.stale() || s.live == 0) })
 	for _, g := range groups {
 		p.opts.Progress.Total.Add(g.live())
 	}

@@ -37,6 +37,18 @@ func (t *trailer) size() int64 {
 	return t.covered() + 2*(sh.sumsLen()+TrailerLen) + sh.parityLen()
 }
 
+// Fills reports whether a finished pack of size bytes has room for nothing but so many
+// records, of stored bytes in all, and what each pack has around its records.
+func Fills(size int64, records int, stored int64) bool {
+	t := trailer{footerOff: HeaderLen + stored, entries: int64(records)}
+	for _, t.parity = range []parityKind{parityNone, parityRS2} {
+		if t.size() == size {
+			return true
+		}
+	}
+	return false
+}
+
 func (t *trailer) append(b []byte) []byte {
 	start := len(b)
 	b = append(b, trailerMagic...)
