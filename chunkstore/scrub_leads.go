@@ -30,6 +30,7 @@ type Leads struct {
 	Moved bool
 
 	s     *Store
+	most  int // entries that are held against footers at once
 	list  []lead
 	packs map[uint64]bool
 }
@@ -45,7 +46,7 @@ type lead struct {
 const mostLeads = 1 << 18
 
 // NewLeads returns leads without an entry.
-func (s *Store) NewLeads() *Leads { return &Leads{s: s, packs: map[uint64]bool{}} }
+func (s *Store) NewLeads() *Leads { return &Leads{s: s, most: mostLeads, packs: map[uint64]bool{}} }
 
 // Add looks a chunk up and takes its entry in. It reports whether the index has one.
 func (l *Leads) Add(ctx context.Context, id ID) (bool, error) {
@@ -58,7 +59,7 @@ func (l *Leads) Add(ctx context.Context, id ID) (bool, error) {
 
 func (l *Leads) take(ctx context.Context, e lead) error {
 	l.packs[e.at.pack] = true
-	if l.list = append(l.list, e); len(l.list) < mostLeads {
+	if l.list = append(l.list, e); len(l.list) < l.most {
 		return nil
 	}
 	return l.Check(ctx)

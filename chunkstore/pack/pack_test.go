@@ -196,3 +196,21 @@ func FuzzPack(f *testing.F) {
 		}
 	})
 }
+
+// TestFills: a finished pack is filled by its own records, and by none fewer or more.
+func TestFills(t *testing.T) {
+	for _, opts := range []WriterOptions{{}, {NoParity: true}} {
+		for _, records := range []int{0, 1, 2, 150} {
+			dst, stored := packOfLengths(t, testCodec(t, 0), records, opts)
+			size := int64(len(dst.b))
+			if !Fills(size, records, stored) {
+				t.Errorf("%+v: %d records do not fill their pack", opts, records)
+			}
+			for _, wrong := range []int64{-1, 1, RecordHeaderLen, 1 << 16} {
+				if Fills(size+wrong, records, stored) || Fills(size, records, stored-wrong) && stored > 0 || Fills(size, records+1, stored) {
+					t.Errorf("%+v: %d records fill another pack (%d)", opts, records, wrong)
+				}
+			}
+		}
+	}
+}

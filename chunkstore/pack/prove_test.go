@@ -52,28 +52,34 @@ func proveWith(t *testing.T, b []byte, opts ProveOptions) (Proof, int) {
 	return p, bad
 }
 
-// TestProveInSteps proves a pack that takes several steps, in one goroutine and
-// in several: the same records come in the same order, whatever of them is hurt,
-// can't be read or fails the caller's check.
-func TestProveInSteps(t *testing.T) {
-	c, err := NewCodec(Key{1}, 0, CodecMinLZ)
-	if err != nil {
-		t.Fatal(err)
-	}
-	dst := &proveDest{}
-	w := NewWriter(dst, Header{Pack: 7}, WriterOptions{})
+// packOfLengths returns a pack of records of many lengths, and the bytes that these take.
+func packOfLengths(t *testing.T, c *Codec, records int, opts WriterOptions) (*proveDest, int64) {
+	t.Helper()
+	dst, stored := &proveDest{}, int64(0)
+	w := NewWriter(dst, Header{Pack: 7}, opts)
 	rng := rand.NewChaCha8([32]byte{3})
-	const records = 150
 	for i := range records {
 		plain := make([]byte, 1+(i*7919)%MaxChunk)
 		rng.Read(plain)
-		if _, err := w.Append(c.Encode(nil, KindData, c.ID(plain), plain)); err != nil {
+		e, err := w.Append(c.Encode(nil, KindData, c.ID(plain), plain))
+		if err != nil {
 			t.Fatal(err)
 		}
+		stored += int64(e.RecordLen())
 	}
 	if err := w.Seal(); err != nil {
 		t.Fatal(err)
 	}
+	return dst, stored
+}
+
+// TestProveInSteps proves a pack that takes several steps, in one goroutine and
+// in several: the same records come in the same order, whatever of them is hurt,
+// can't be read or fails the caller's check.
+func TestProveInSteps(t *testing.T) {
+	const records = 150
+	c := testCodec(t, 0)
+	dst, _ := packOfLengths(t, c, records, WriterOptions{})
 	if len(dst.b) < 2*proveWindow {
 		t.Fatalf("a pack of %d bytes has no steps", len(dst.b))
 	}
@@ -230,23 +236,7 @@ func (r *pagesReader) ReadAt(p []byte, off int64) (int, error) {
 // TestProveReadsWholePages: what is read in large steps can be read past the page
 // cache.
 func TestProveReadsWholePages(t *testing.T) {
-	c, err := NewCodec(Key{1}, 0, CodecMinLZ)
-	if err != nil {
-		t.Fatal(err)
-	}
-	dst := &proveDest{}
-	w := NewWriter(dst, Header{Pack: 7}, WriterOptions{})
-	rng := rand.NewChaCha8([32]byte{4})
-	for i := range 200 {
-		plain := make([]byte, 1+(i*7919)%MaxChunk)
-		rng.Read(plain)
-		if _, err := w.Append(c.Encode(nil, KindData, c.ID(plain), plain)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := w.Seal(); err != nil {
-		t.Fatal(err)
-	}
+	dst, _ := packOfLengths(t, testCodec(t, 0), 200, WriterOptions{})
 	r := &pagesReader{Reader: bytes.NewReader(dst.b)}
 	p, err := Prove(context.Background(), r, int64(len(dst.b)), ProveOptions{}, func(_ Entry, _ []byte, err error) error { return err })
 	if err != nil || len(p.Faults) > 0 {

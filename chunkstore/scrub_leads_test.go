@@ -1,0 +1,93 @@
+package chunkstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"holdfast/chunkstore/pack"
+)
+
+// TestLeadsTellWrongOnes: of the entries of several packs exactly those are told that
+// lead to no record, whatever number is judged at once, by who adds the chunks and by
+// who adds packs; each is damage then, and is not told twice.
+func TestLeadsTellWrongOnes(t *testing.T) {
+	for _, most := range []int{1, 2, 7, mostLeads} {
+		for _, byPack := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%d at once, by pack %v", most, byPack), func(t *testing.T) {
+				testLeads(t, most, byPack)
+			})
+		}
+	}
+}
+
+func testLeads(t *testing.T, most int, byPack bool) {
+	ctx, fsys := context.Background(), vfs.NewMem()
+	s := newStore(t, fsys, 0)
+	hurtStores.Store(fsys, true)
+	defer s.Close()
+	var ids []ID
+	for i := range 4 {
+		ses := begin(t, s)
+		for k := range 8 {
+			ids = append(ids, mustPut(t, s, ses, pack.KindData, chunkOf(uint64(100*i+k), 3000+k)))
+		}
+		if err := errors.Join(ses.Commit(ctx, fmt.Sprint("v", i), nil), ses.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := []ID{ids[3], ids[9], ids[10]}
+	for _, id := range want {
+		at, _, err := s.lookup(id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		at.offset += 8
+		if err := s.index.Set(chunkKey(id), at.append(nil), pebble.Sync); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tell := func() (told []ID) {
+		t.Helper()
+		l := s.NewLeads()
+		l.most, l.Wrong = most, func(d DamagedChunk) { told = append(told, d.ID) }
+		if byPack {
+			sums, err := s.CountPlaces(ctx)
+			if err == nil {
+				err = l.AddPacks(ctx, sums)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		} else {
+			for _, id := range ids {
+				if ok, err := l.Add(ctx, id); !ok || err != nil {
+					t.Fatal(ok, err)
+				}
+			}
+		}
+		if err := l.Check(ctx); err != nil || l.Moved {
+			t.Fatal(l.Moved, err)
+		}
+		return told
+	}
+	compare := func(a, b ID) int { return slices.Compare(a[:], b[:]) }
+	slices.SortFunc(want, compare)
+	got := tell()
+	if slices.SortFunc(got, compare); !slices.Equal(got, want) {
+		t.Fatalf("told of %v, want %v", got, want)
+	}
+	for _, id := range ids {
+		if hurt, err := s.Damaged(id); err != nil || hurt != slices.Contains(want, id) {
+			t.Errorf("chunk %v: damaged %v, %v", id, hurt, err)
+		}
+	}
+	if again := tell(); len(again) > 0 {
+		t.Errorf("told again of %v", again)
+	}
+}
