@@ -80,8 +80,8 @@ type PruneReport struct {
 	NewPacks  int   `json:"packs_written"`
 	NewBytes  int64 `json:"written_bytes"`
 	PutOff    int   `json:"packs_put_off"` // in use or damaged: left for the next time
-	// Kept names packs in which nothing can be read, and of which it is not known what
-	// they held: a repair decides of them.
+	// Kept names packs of which it is not known what they held, because nothing in them
+	// or not each record can be read: a repair decides of them.
 	Kept []string `json:"packs_kept,omitempty"`
 
 	DeletedPacks int   `json:"packs_deleted"` // from the trash

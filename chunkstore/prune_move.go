@@ -28,6 +28,7 @@ type mover struct {
 type source struct {
 	*packShare
 	stays bool // something in it is still needed, or may be
+	keep  bool // it stays because it is not known what is in it
 }
 
 const rootsOut = 2
@@ -52,15 +53,11 @@ func (m *mover) copyPack(ctx context.Context, src *source) error {
 		src.stays = true
 		return err
 	}
-	f, err := m.files.open(src.number)
+	f, entries, err := m.footer(src.number)
 	if err != nil {
 		return m.unreadable(ctx, src, err)
 	}
 	defer m.files.done(f)
-	_, entries, err := pack.ReadFooter(f, f.Size())
-	if err != nil {
-		return m.unreadable(ctx, src, err)
-	}
 	found := 0
 	for _, e := range entries {
 		if err := m.breathe(ctx); err != nil {
@@ -84,8 +81,13 @@ func (m *mover) copyPack(ctx context.Context, src *source) error {
 }
 
 // unreadable is what becomes of a pack that can't be read: nothing alive in it
-// is lost by its end, or it stays.
+// is lost by its end, or it stays. Its footer may have been read when it was judged.
 func (m *mover) unreadable(ctx context.Context, src *source, cause error) error {
+	if src.live == 0 && !src.allKnown() && !errors.Is(cause, fs.ErrNotExist) {
+		src.stays, src.keep = true, true
+		m.warnKept(src.number, cause)
+		return nil
+	}
 	if src.live > 0 {
 		src.stays = true
 		m.log.Warn("a pack can't be read and is left to a scrub", "pack", packName(src.number), "err", cause)
@@ -142,8 +144,11 @@ func (m *mover) take(f *packFile, src *source, e pack.Entry) (here bool, err err
 	}
 	rec, ok := m.read(f, e, at)
 	if !ok {
-		src.stays = src.stays || here
-		return here, nil
+		if here {
+			src.stays = true
+			return true, nil
+		}
+		return false, m.missed(src, e.ID, was, had)
 	}
 	out, err := m.output(rec.Kind)
 	if err != nil {
@@ -156,6 +161,19 @@ func (m *mover) take(f *packFile, src *source, e pack.Entry) (here bool, err err
 	m.moves = append(m.moves, packMove{move{e.ID, was, had, to}, out, src})
 	m.step(int64(len(rec.Bytes)))
 	return here, nil
+}
+
+// missed keeps a pack of which a record can't be read whose chunk comes back from
+// nowhere else: what fails now may be read another time, and a chunk that the index
+// does not know may be what a version has lost.
+func (m *mover) missed(src *source, id ID, was place, had bool) error {
+	if had {
+		if dead, err := m.isCondemned(id, was); err != nil || dead {
+			return err // nobody needs it, wherever it lies
+		}
+	}
+	src.stays, src.keep = true, true
+	return nil
 }
 
 // read returns a record whose stored bytes fit their sum, by the help of the

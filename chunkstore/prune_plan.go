@@ -31,6 +31,12 @@ func (s *packShare) unused() int64 { return max(0, int64(s.stored)-s.live) }
 // records.
 func (s *packShare) stale() bool { return s.entries < int(s.records) }
 
+// allKnown reports whether a pack holds nothing but records that the index leads to:
+// they are as many as it was indexed with, and fill it to its size.
+func (s *packShare) allKnown() bool {
+	return !s.stale() && pack.Fills(int64(s.size), int(s.records), int64(s.stored))
+}
+
 // planRules say which packs are written anew.
 type planRules struct {
 	packSize  int64
@@ -254,7 +260,7 @@ func (p *pruner) judge(ctx context.Context, all []*packShare, by map[uint64]*pac
 		hurt := proof.Result == PackDamaged || proof.Result == PackUnreadable
 		share.skip = going || hurt && share.live > 0 || share.live > 0 && p.isGone(share.number)
 		share.must = share.stale() && share.live > 0
-		if share.live == 0 && !share.skip && !pack.Fills(int64(share.size), int(share.records), int64(share.stored)) {
+		if share.live == 0 && !share.skip && !share.allKnown() {
 			share.skip = p.mayHold(share.number)
 		}
 	}
@@ -268,21 +274,45 @@ func (p *pruner) judge(ctx context.Context, all []*packShare, by map[uint64]*pac
 }
 
 // mayHold reports whether a pack in which nothing alive is known may hold what is not
-// known: it was indexed without its footer, which can't be read now either, and there
-// were bytes that were no record. A scrub decides of it: an index made anew knows
-// nothing of such a pack but its name, and what the versions have lost may be in it.
+// known: its footer can't be read, and there is more in it than what the index leads
+// to. A scrub decides of it: an index made anew knows nothing of such a pack but its
+// name, and what the versions have lost may be in it.
 func (p *pruner) mayHold(n uint64) bool {
-	f, err := p.files.open(n)
+	f, _, err := p.footer(n)
 	if err == nil {
-		defer p.files.done(f)
-		_, _, err = pack.ReadFooter(f, f.Size())
+		p.files.done(f)
 	}
 	if err == nil || errors.Is(err, fs.ErrNotExist) {
-		return false // each of its records is looked at before it goes, or there is none
+		return false // each record that the index does not lead to is read before it goes, or there is none
 	}
-	p.log.Warn("a pack may hold what can't be read at the moment; it is kept until a scrub has mended it", "pack", packName(n), "err", err)
+	p.warnKept(n, err)
 	p.report.Kept = append(p.report.Kept, packName(n))
 	return true
+}
+
+func (p *pruner) warnKept(n uint64, err error) {
+	p.log.Warn("a pack may hold what can't be read at the moment; it is kept until a scrub has mended it", "pack", packName(n), "err", err)
+}
+
+// footer opens a pack and reads what its footer says is in it. Who calls it gives the
+// file back.
+func (s *Store) footer(n uint64) (*packFile, []pack.Entry, error) {
+	f, err := s.files.open(n)
+	if err != nil {
+		return nil, nil, err
+	}
+	h, entries, err := pack.ReadFooter(f, f.Size())
+	if err == nil && h.Pack != n {
+		err = fmt.Errorf("its header says pack %016x", h.Pack)
+	}
+	if err == nil && h.Store != s.cfg.storeID() {
+		err = fmt.Errorf("it belongs to store %x", h.Store)
+	}
+	if err != nil {
+		s.files.done(f)
+		return nil, nil, err
+	}
+	return f, entries, nil
 }
 
 // condemnedCursor follows the condemned chunks beside a walk of the index in the

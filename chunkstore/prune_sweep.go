@@ -101,6 +101,11 @@ func (p *pruner) move(ctx context.Context, g group) error {
 	moved := trashed{time.Now(), true, p.opts.Grace}
 	var left []uint64
 	for _, src := range m.sources {
+		if src.keep {
+			p.report.Kept = append(p.report.Kept, packName(src.number))
+			p.left = true // as what is left to a scrub by the plan
+			continue
+		}
 		if src.stays {
 			p.report.PutOff++
 			continue
