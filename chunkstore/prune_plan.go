@@ -251,6 +251,7 @@ func (p *pruner) judge(ctx context.Context, all []*packShare, by map[uint64]*pac
 	if err != nil {
 		return err
 	}
+	p.report.Kept = nil // a prune that was taken up judges twice
 	for _, share := range all {
 		proof, err := p.proof(share.number)
 		if err != nil {

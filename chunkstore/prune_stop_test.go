@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"holdfast/chunkstore/pack"
 )
 
 // shortContext ends when it has been asked so often whether it has.
@@ -61,6 +64,46 @@ func TestPruneStopsAnywhere(t *testing.T) {
 		checkVersions(t, s, w.committed, w.begun, where+", and gone on")
 		if left, err := s.media.Unfinished(); err != nil || len(left) > 0 {
 			t.Fatalf("%s: %q are unfinished, %v", where, left, err)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestResumedPruneNamesAPackOnce: a prune that was taken up and then drops more judges
+// every pack twice, and names one that it keeps once.
+func TestResumedPruneNamesAPackOnce(t *testing.T) {
+	for looks := 0; ; looks += 3 {
+		fsys := vfs.NewMem()
+		s := newStore(t, fsys, 64<<10)
+		hurtStores.Store(fsys, true)
+		w := newTestWorld()
+		for i, name := range []string{"a", "b", "c"} {
+			w.mustWrite(t, s, name, i)
+		}
+		n := dataPacks(t, s)[0]
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		path := inPacks(packName(n))
+		b := readAll(t, fsys, path)
+		clear(b[pack.HeaderLen:])
+		writeAll(t, fsys, path, b)
+		dropIndex(t, fsys)
+		s = openStore(t, fsys, 64<<10)
+		if _, err := s.Prune(&shortContext{t.Context(), looks}, PruneOptions{Doomed: doom("a"), Walk: walkTest(s)}); err == nil {
+			t.Fatal("no prune was stopped with its chunks condemned")
+		}
+		st, err := s.pruneState()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if st.Phase == phaseCondemned {
+			if r := mustPrune(t, s, PruneOptions{Doomed: doom("b")}); !r.Resumed || r.Roots != 1 || !slices.Equal(r.Kept, []string{packName(n)}) {
+				t.Errorf("%+v", r)
+			}
+			return
 		}
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
