@@ -182,6 +182,107 @@ func TestLostRootOutlivesARepairAndARebuild(t *testing.T) {
 	checkVersions(t, s, w.committed, w.begun, "given up")
 }
 
+// TestGapEnds has an index made anew beside a pack of maps of which nothing could be
+// read, and its bytes come back. Until a scrub has brought the version in it back a
+// prune refuses, and then no longer, also where that version's record has gone bad
+// meanwhile or a repair has replaced the pack; nothing is given up for that.
+func TestGapEnds(t *testing.T) {
+	for _, record := range []string{"whole", "gone bad since", "never whole", "lost in a repair", "replaced", "back from elsewhere"} {
+		t.Run(record, func(t *testing.T) {
+			fsys := vfs.NewMem()
+			if _, err := Create("/store", CreateOptions{FS: fsys, NoParity: true}); err != nil {
+				t.Fatal(err)
+			}
+			s := openStore(t, fsys, 0)
+			hurtStores.Store(fsys, true)
+			w := newTestWorld()
+			w.mustWrite(t, s, "a", 1)
+			w.mustWrite(t, s, "b", 2)
+			path := packOfRoot(t, s, "b")
+			n, _ := parsePackName(path[len(path)-21:])
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			whole := readAll(t, fsys, path)
+			lost := bytes.Clone(whole)
+			clear(lost[pack.HeaderLen:])
+			bad := bytes.Clone(whole)
+			bad[lastRoot(t, whole)+pack.RecordHeaderLen] ^= 1
+			writeAll(t, fsys, path, lost)
+			dropIndex(t, fsys)
+			s = openStore(t, fsys, 0)
+			refuses := func(when string) {
+				t.Helper()
+				for _, dry := range []bool{true, false} {
+					if _, err := s.Prune(t.Context(), PruneOptions{Walk: walkTest(s), DryRun: dry}); !errors.Is(err, ErrLostRoots) || !strings.Contains(err.Error(), "1 in all") {
+						t.Fatalf("%s, dry %v: %v", when, dry, err)
+					}
+				}
+			}
+			refuses("nothing can be read")
+			prove := func() PackReport {
+				t.Helper()
+				found, err := s.ProvePack(t.Context(), n, ProveOptions{Deep: true, Fix: true, Expect: NoPlaces})
+				if err != nil {
+					t.Fatal(err)
+				}
+				return found
+			}
+			replace := func(found PackReport) {
+				t.Helper()
+				if _, err := s.RepairPack(t.Context(), found, nil); err != nil {
+					t.Fatal(err)
+				}
+				if moved, err := s.FinishRepairs(t.Context()); err != nil || moved[n] == "" {
+					t.Fatalf("%v, %v", moved, err)
+				}
+			}
+			back := func(b []byte) {
+				t.Helper()
+				s.files.drop(n)
+				writeAll(t, fsys, path, b)
+			}
+			switch record {
+			case "never whole", "lost in a repair":
+				back(bad)
+				refuses("the footer is back, the root is not")
+				found := prove()
+				refuses("proved")
+				if record == "lost in a repair" {
+					replace(found)
+					refuses("replaced by what was left")
+				}
+				return
+			case "back from elsewhere":
+				w.mustWrite(t, s, "b", 2)
+			default:
+				back(whole)
+				refuses("the version is not known yet")
+				found := prove()
+				if found.Fixed == 0 {
+					t.Fatalf("%+v", found)
+				}
+				if record == "replaced" {
+					replace(found)
+				}
+			}
+			if record == "gone bad since" || record == "back from elsewhere" {
+				back(bad)
+			}
+			checkVersions(t, s, w.committed, w.begun, "all is back")
+			for _, dry := range []bool{true, false} {
+				if _, err := s.Prune(t.Context(), PruneOptions{Walk: walkTest(s), DryRun: dry}); err != nil {
+					t.Fatalf("all is back, dry %v: %v", dry, err)
+				}
+			}
+			if left, err := s.lostRoots(t.Context()); err != nil || len(left) > 0 {
+				t.Errorf("%v is still taken for lost, %v", left, err)
+			}
+			checkVersions(t, s, w.committed, w.begun, "pruned")
+		})
+	}
+}
+
 // TestNoPruneWithAStaleIndex: where index and packs are of different times it is
 // not known what versions need.
 func TestNoPruneWithAStaleIndex(t *testing.T) {

@@ -9,8 +9,14 @@ import (
 )
 
 // strays finds the index entries that point into the pack and that none of its
-// records answered: wrong ones, or those of records that a scan could not find.
+// records answered: wrong ones, or those of records that a scan could not find. Where
+// the footer is back it tells first of the roots that nothing could be known of without.
 func (p *packProver) strays() error {
+	if p.Known && !p.proof.Scanned {
+		if err := p.endGap(p.ctx, p.Pack); err != nil {
+			return err
+		}
+	}
 	if !p.proof.Scanned && (p.opts.LeadsApart || p.opts.Expect.Count >= 0 && p.matched >= p.opts.Expect.Count) {
 		return nil
 	}
