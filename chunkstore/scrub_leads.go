@@ -10,6 +10,8 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/cockroachdb/pebble/v2"
+
 	"holdfast/chunkstore/pack"
 )
 
@@ -25,14 +27,14 @@ type Leads struct {
 	Reader func(io.ReaderAt) io.ReaderAt
 	// Wrong, if not nil, is told of each chunk that does not come back.
 	Wrong func(DamagedChunk)
-	// Moved says that an entry was no more there when it was to be judged: who has to
-	// know of each walks once more.
+	// Moved says that entries were moved since they were taken in, or may have been as a
+	// pack to which some led is no more: who has to know of each walks once more.
 	Moved bool
 
 	s     *Store
 	most  int // entries that are held against footers at once
 	list  []lead
-	packs map[uint64]bool
+	packs map[uint64]bool // to which entries led, and whether the pack was in use then
 }
 
 // lead is an index entry.
@@ -57,12 +59,34 @@ func (l *Leads) Add(ctx context.Context, id ID) (bool, error) {
 	return true, l.take(ctx, lead{id, at})
 }
 
-func (l *Leads) take(ctx context.Context, e lead) error {
-	l.packs[e.at.pack] = true
+func (l *Leads) take(ctx context.Context, e lead) (err error) {
+	if _, had := l.packs[e.at.pack]; !had {
+		if l.packs[e.at.pack], err = l.s.isInUse(e.at.pack); err != nil {
+			return err
+		}
+	}
 	if l.list = append(l.list, e); len(l.list) < l.most {
 		return nil
 	}
-	return l.Check(ctx)
+	return l.judgeAll(ctx)
+}
+
+// isInUse reports whether the index knows a pack that nobody has replaced.
+func (s *Store) isInUse(n uint64) (bool, error) {
+	if known, err := s.knows(n); err != nil || !known {
+		return false, err
+	}
+	if trashed, err := s.isTrashed(n); err != nil || trashed {
+		return false, err
+	}
+	_, closer, err := s.index.Get(replacedKey(n))
+	if errors.Is(err, pebble.ErrNotFound) {
+		return true, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("look up repair of pack %016x: %w", n, err)
+	}
+	return false, closer.Close()
 }
 
 // AddPacks takes in the entries that lead to packs which have others than their
@@ -88,11 +112,33 @@ func (l *Leads) AddPacks(ctx context.Context, sums map[uint64]Places) error {
 }
 
 // Packs returns the packs to which anything led so far.
-func (l *Leads) Packs() map[uint64]bool { return l.packs }
+func (l *Leads) Packs() map[uint64]bool {
+	packs := make(map[uint64]bool, len(l.packs))
+	for n := range l.packs {
+		packs[n] = true
+	}
+	return packs
+}
 
-// Check judges all entries that were taken in and not judged yet. The errors are the
-// index's and the context's.
+// Check judges all entries that were taken in and not judged yet, and looks whether
+// their packs are still in use. The errors are the index's and the context's.
 func (l *Leads) Check(ctx context.Context) error {
+	if err := l.judgeAll(ctx); err != nil {
+		return err
+	}
+	for n, was := range l.packs {
+		// Entries that were judged before may lead elsewhere now: to a pack that is not
+		// among these, and that nobody may have proved.
+		if is, err := l.s.isInUse(n); err != nil {
+			return err
+		} else if was && !is {
+			l.Moved = true
+		}
+	}
+	return ctx.Err()
+}
+
+func (l *Leads) judgeAll(ctx context.Context) error {
 	slices.SortFunc(l.list, func(a, b lead) int {
 		return cmp.Or(cmp.Compare(a.at.pack, b.at.pack), cmp.Compare(a.at.offset, b.at.offset))
 	})

@@ -91,3 +91,49 @@ func testLeads(t *testing.T, most int, byPack bool) {
 		t.Errorf("told again of %v", again)
 	}
 }
+
+// TestLeadsTellOfMoves: entries that were judged before a prune moved them, while their
+// packs were not proved yet, are told of: nobody has proved the packs where they lie.
+func TestLeadsTellOfMoves(t *testing.T) {
+	for _, most := range []int{1, mostLeads} {
+		s := newStore(t, vfs.NewMem(), 64<<10)
+		w := newTestWorld()
+		for i := range 4 {
+			w.mustWrite(t, s, string("ab"[i%2])+string(rune('0'+i)), i)
+		}
+		before := map[ID]place{}
+		if err := s.eachPlace(t.Context(), func(id ID, at place) error { before[id] = at; return nil }); err != nil {
+			t.Fatal(err)
+		}
+		l := s.NewLeads()
+		l.most = most
+		for id := range before {
+			if _, err := l.Add(t.Context(), id); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if l.Moved {
+			t.Fatal("something was moved before the prune")
+		}
+		mustPrune(t, s, PruneOptions{Doomed: doom("a")})
+		for n := range l.Packs() { // as who verifies does next
+			if _, err := s.ProvePack(t.Context(), n, ProveOptions{LeadsApart: true}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := l.Check(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		moved := 0
+		for id, was := range before {
+			if at, ok, err := s.lookup(id); err != nil {
+				t.Fatal(err)
+			} else if ok && at != was {
+				moved++
+			}
+		}
+		if moved == 0 || !l.Moved {
+			t.Errorf("%d at once: %d chunks were moved, and it tells %v", most, moved, l.Moved)
+		}
+	}
+}

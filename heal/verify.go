@@ -92,11 +92,12 @@ func (p *verifying) round(ctx context.Context) (moved bool, err error) {
 	if p.all, err = newWalk(p.store).leads(ctx, version{p.v.VM, p.v.ID, p.v}, leads); err != nil {
 		return false, err
 	}
-	if err := p.provePacks(ctx, leads.Packs()); err != nil {
+	pruned, err := p.provePacks(ctx, leads.Packs())
+	if err != nil {
 		return false, err
 	}
 	err = leads.Check(ctx)
-	return leads.Moved, err
+	return leads.Moved || pruned, err
 }
 
 // hurt says what of the version is known to be hurt.
@@ -140,8 +141,8 @@ func (p *verifying) fit(ctx context.Context) error {
 }
 
 // provePacks proves those of the packs that were not proved since the capture, nor in
-// a round before.
-func (p *verifying) provePacks(ctx context.Context, used map[uint64]bool) error {
+// a round before. It reports whether a prune was quicker with any.
+func (p *verifying) provePacks(ctx context.Context, used map[uint64]bool) (pruned bool, _ error) {
 	var todo []chunkstore.KnownPack
 	p.r.Proved = 0
 	err := p.store.KnownPacks(ctx, func(k chunkstore.KnownPack) error {
@@ -156,32 +157,36 @@ func (p *verifying) provePacks(ctx context.Context, used map[uint64]bool) error 
 		return nil
 	})
 	if err != nil {
-		return err
+		return false, err
 	}
 	gone := map[uint64]bool{}
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(cores())
-	missing := make([]bool, len(todo))
+	reports := make([]chunkstore.PackReport, len(todo))
 	for i, k := range todo {
 		g.Go(func() error {
 			wrap := func(in io.ReaderAt) io.ReaderAt { return &paced{in, gctx, p.pace, p.opts.Progress} }
-			found, err := p.store.ProvePack(gctx, k.Number, chunkstore.ProveOptions{Deep: p.opts.Deep, LeadsApart: true, Workers: cores(), Reader: wrap})
-			missing[i] = found.Missing
+			var err error
+			reports[i], err = p.store.ProvePack(gctx, k.Number, chunkstore.ProveOptions{Deep: p.opts.Deep, LeadsApart: true, Workers: cores(), Reader: wrap})
 			return err
 		})
 	}
 	if err := g.Wait(); err != nil {
-		return err
+		return false, err
 	}
 	for i, k := range todo {
-		p.proved[k.Number] = true
-		if missing[i] {
+		switch {
+		case reports[i].Pruned:
+			pruned = true
+			continue
+		case reports[i].Missing:
 			gone[k.Number] = true
 		}
+		p.proved[k.Number] = true
 	}
 	p.r.Packs = len(p.proved)
 	if len(gone) == 0 {
-		return nil
+		return pruned, nil
 	}
-	return p.store.NoteLost(ctx, gone, func(chunkstore.DamagedChunk) {})
+	return pruned, p.store.NoteLost(ctx, gone, func(chunkstore.DamagedChunk) {})
 }
