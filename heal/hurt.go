@@ -162,7 +162,7 @@ type walk struct {
 	store *chunkstore.Store
 	maps  *disk.Maps
 	clean *seen                       // maps below which nothing is damaged
-	fresh map[pack.ID]bool            // maps of the disk at hand that were found damaged by reading them
+	fresh map[pack.ID]bool            // maps that did not come: of the disk at hand, or where leads are taken in of all
 	known *chunkstore.KnownIDs        // what is surely in the index is not looked up there; nil: all is
 	lost  func(pack.ID)               // told of chunks that the index does not know; nil: nobody is
 	step  func(context.Context) error // before each map; nil: nothing

@@ -35,29 +35,21 @@ func packsOf(ctx context.Context, store *chunkstore.Store, vm string) (map[uint6
 }
 
 // leads takes in where the index has every chunk of a version. It goes on behind maps
-// that can't be read, and reports whether it came to all there is.
+// that don't come, and reports whether it came to all there is.
 func (w *walk) leads(ctx context.Context, v version, leads *chunkstore.Leads) (all bool, err error) {
 	all = true
 	for i := range v.Disks {
-		lost := map[pack.ID]bool{}
-		for {
-			before := len(lost)
-			ended, err := w.diskLeads(ctx, v.Disks[i].Map, leads, lost)
-			if err != nil {
-				return false, err
-			}
-			if ended || len(lost) == before {
-				all = all && ended && len(lost) == 0
-				break
-			}
+		ended, err := w.diskLeads(ctx, v.Disks[i].Map, leads)
+		if err != nil {
+			return false, err
 		}
+		all = all && ended
 	}
 	return all, nil
 }
 
-// diskLeads is leads for a disk. It passes over lost maps, and ends at the first other
-// one that can't be read, which it adds to them.
-func (w *walk) diskLeads(ctx context.Context, m disk.Map, leads *chunkstore.Leads, lost map[pack.ID]bool) (all bool, err error) {
+// diskLeads is leads for a disk.
+func (w *walk) diskLeads(ctx context.Context, m disk.Map, leads *chunkstore.Leads) (all bool, err error) {
 	r, err := disk.Open(nil, w.maps, m)
 	if err != nil {
 		return false, nil // told by the look at what is hurt, as is all that does not fit
@@ -71,13 +63,8 @@ func (w *walk) diskLeads(ctx context.Context, m disk.Map, leads *chunkstore.Lead
 				w.clean.add(path[len(path)-1].id) // all below it is taken in
 				path = path[:len(path)-1]
 			}
-			if w.clean.has(p.ID) || lost[p.ID] {
+			if w.clean.has(p.ID) {
 				return false, nil
-			}
-			if w.step != nil {
-				if failed = w.step(ctx); failed != nil {
-					return false, failed
-				}
 			}
 		}
 		var has bool
@@ -90,18 +77,61 @@ func (w *walk) diskLeads(ctx context.Context, m disk.Map, leads *chunkstore.Lead
 				return false, failed
 			}
 		}
-		if p.Kind != pack.KindData && has {
-			path = append(path, open{id: p.ID, end: p.Off + p.Len})
+		if p.Kind == pack.KindData || !has {
+			return false, nil
 		}
-		return has, nil
+		var comes bool
+		if comes, failed = w.comes(ctx, p.ID); !comes || failed != nil {
+			all = false
+			return false, failed
+		}
+		path = append(path, open{id: p.ID, end: p.Off + p.Len})
+		return true, nil
 	})
-	switch d := (*pack.Damage)(nil); {
+	switch {
 	case ctx.Err() != nil:
 		return false, ctx.Err()
 	case failed != nil:
 		return false, failed
-	case errors.As(err, &d):
-		lost[d.ID] = true
 	}
 	return all && err == nil, nil
+}
+
+// comes reports whether a map that the index has can be read. One that is known to be
+// lost is not read again, by no version: only a proof of its pack ends its damage.
+func (w *walk) comes(ctx context.Context, id pack.ID) (bool, error) {
+	if w.fresh[id] {
+		return false, nil
+	}
+	_, lost, err := w.store.DamageOf(id)
+	if err != nil {
+		return false, err
+	}
+	if !lost {
+		if w.step != nil {
+			if err := w.step(ctx); err != nil {
+				return false, err
+			}
+		}
+		err := w.maps.Fetch(ctx, id)
+		if d := (*pack.Damage)(nil); !errors.As(err, &d) {
+			return err == nil, ctx.Err() // what does not fit is told by the look at what is hurt
+		}
+	}
+	if w.fresh == nil {
+		w.fresh = map[pack.ID]bool{}
+	}
+	w.fresh[id] = true
+	return false, nil
+}
+
+// cameBack reports whether a map that did not come is not known to be damaged any
+// more: what lies behind it was not taken in.
+func (w *walk) cameBack() (bool, error) {
+	for id := range w.fresh {
+		if _, lost, err := w.store.DamageOf(id); err != nil || !lost {
+			return err == nil, err
+		}
+	}
+	return false, nil
 }

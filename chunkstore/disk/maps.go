@@ -101,6 +101,12 @@ func (m *Maps) find(ctx context.Context, id pack.ID) (*mapEntry, error) {
 	return e, e.err
 }
 
+// Fetch has a map in memory. Its error is that of the map which does not come.
+func (m *Maps) Fetch(ctx context.Context, id pack.ID) error {
+	_, err := m.find(ctx, id)
+	return err
+}
+
 // peek returns the map of that id if it is in memory, or errNotCached.
 func (m *Maps) peek(_ context.Context, id pack.ID) (*mapEntry, error) {
 	s := &m.shards[id[0]%mapShards]
