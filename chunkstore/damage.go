@@ -46,7 +46,9 @@ type damage struct {
 	gone   map[uint64]bool // packs that the index knows and the medium lacks
 	nGone  atomic.Int64
 
-	changes atomic.Int64 // of what is known; see DamageChanges
+	changes atomic.Int64     // of what is known; see DamageChanges
+	foundMu sync.Mutex       // guards foundIn, and changes together with it
+	foundIn map[uint64]int64 // by pack, changes when damage was last found there
 
 	scrubbing sync.Mutex // held by the one scrub that runs
 	asideMu   sync.Mutex // guards aside
@@ -136,7 +138,7 @@ func (s *Store) noteGone(n uint64) {
 		s.damage.gone = map[uint64]bool{}
 	}
 	if !s.damage.gone[n] {
-		s.damage.changes.Add(1)
+		s.damage.found(n)
 	}
 	s.damage.gone[n] = true
 	s.damage.nGone.Store(int64(len(s.damage.gone)))
@@ -167,6 +169,30 @@ func (s *Store) isGone(n uint64) bool {
 func (s *Store) DamageChanges() (found, now int64) {
 	d := &s.damage
 	return d.changes.Load(), d.lost.Load() + d.unread.Load() + d.nGone.Load()
+}
+
+// found counts a find of damage.
+func (d *damage) found(n uint64) {
+	d.foundMu.Lock()
+	defer d.foundMu.Unlock()
+	if d.foundIn == nil {
+		d.foundIn = map[uint64]int64{}
+	}
+	d.foundIn[n] = d.changes.Add(1)
+}
+
+// FoundIn reports whether anything was found damaged in one of these packs since
+// DamageChanges told of so many finds.
+func (s *Store) FoundIn(packs map[uint64]bool, since int64) bool {
+	d := &s.damage
+	d.foundMu.Lock()
+	defer d.foundMu.Unlock()
+	for n, last := range d.foundIn {
+		if last > since && packs[n] {
+			return true
+		}
+	}
+	return false
 }
 
 // Distrust reports whether any chunk is known to be damaged or any pack to be
@@ -247,7 +273,7 @@ func (s *Store) noteDamage(d *pack.Damage) error {
 		s.damage.counter(old.Kind).Add(-1)
 	}
 	s.damage.counter(rec.Kind).Add(1)
-	s.damage.changes.Add(1)
+	s.damage.found(d.Pack)
 	return s.clearProof(d.Pack)
 }
 

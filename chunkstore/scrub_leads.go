@@ -30,6 +30,8 @@ type Leads struct {
 	// Moved says that entries were moved since they were taken in, or may have been as a
 	// pack to which some led is no more: who has to know of each walks once more.
 	Moved bool
+	// Hurt says that a chunk did not come back from where an entry leads.
+	Hurt bool
 
 	s     *Store
 	most  int // entries that are held against footers at once
@@ -234,6 +236,7 @@ func (l *Leads) judge(ctx context.Context, e lead, gone bool) error {
 		return nil
 	}
 	if was, known, err := l.s.DamageOf(e.id); err != nil || known && was.Pack == now.pack && was.Offset == int64(now.offset) {
+		l.Hurt = true
 		return err
 	}
 	var d *pack.Damage
@@ -247,6 +250,7 @@ func (l *Leads) judge(ctx context.Context, e lead, gone bool) error {
 	} else if d, err = l.s.proveChunk(ctx, e.id); err != nil || d == nil {
 		return err
 	}
+	l.Hurt = true
 	if l.Wrong != nil {
 		l.Wrong(DamagedChunk{ID: d.ID, Kind: d.Kind, Pack: d.Pack, Offset: d.Offset, Length: d.Length, Tried: d.Err.Error()})
 	}

@@ -166,7 +166,7 @@ func (r *round) mark(ctx context.Context) (bool, error) {
 // are to be tried again.
 func (r *round) queue(ctx context.Context) (more bool, err error) {
 	c := newValidation(r.scrubbing(true))
-	c.now = r.now
+	c.now, c.over = r.now, r.over
 	r.turn.Pace(0)
 	err = r.store.Unproved(ctx, func(name string, st chunkstore.RootState) error {
 		vm, id, err := catalog.ParseRootName(name)

@@ -77,6 +77,7 @@ type VerifyReport struct {
 	Proved   int        `json:"proved_before"`
 	Hurt     HurtReport `json:"hurt"`
 	Problems []string   `json:"problems"`                 // maps that do not fit
+	Changed  bool       `json:"changed,omitempty"`        // it is incomplete as the store changed meanwhile, each time that it was looked at
 	LeftOut  int64      `json:"left_out_bytes,omitempty"` // of what was compared, that the source has and the guest does not use
 	Comparison
 }
@@ -88,6 +89,9 @@ func (r *VerifyReport) Words() string {
 		return fmt.Sprintf("version %s of %q is valid", r.Version, r.VM)
 	case chunkstore.Hurt.String():
 		return fmt.Sprintf("version %s of %q contains corrupt or missing data", r.Version, r.VM)
+	}
+	if r.Changed {
+		return fmt.Sprintf("validation of version %s of %q was not completed: chunks of it were moved, or damage in its packs was found or mended, meanwhile", r.Version, r.VM)
 	}
 	return fmt.Sprintf("validation of version %s of %q was not completed: the storage could not be read", r.Version, r.VM)
 }

@@ -30,10 +30,11 @@ type validation struct {
 	*scrub
 	maps *disk.Maps
 	now  func() time.Time
+	over func(context.Context) bool // others' turn has come
 }
 
 func newValidation(s *scrub) *validation {
-	return &validation{scrub: s, maps: s.gentleMaps(), now: time.Now}
+	return &validation{scrub: s, maps: s.gentleMaps(), now: time.Now, over: func(context.Context) bool { return false }}
 }
 
 // version validates the disks of a version that are due, and remembers what
@@ -68,26 +69,22 @@ func worse(a, b chunkstore.Validation) chunkstore.Validation {
 	return order[min(slices.Index(order, a), slices.Index(order, b))]
 }
 
-// disk validates one disk. lasting says that its maps do not fit each other.
+// disk validates one disk. lasting says that its maps do not fit each other. A disk of
+// which something changed meanwhile is looked at again at once, but for a few times, or
+// until the step is over: then it is pending, and others come first.
 func (c *validation) disk(ctx context.Context, v *catalog.Version, i int, was chunkstore.DiskState) (_ chunkstore.DiskState, lasting bool, err error) {
-	st := chunkstore.DiskState{State: chunkstore.Valid, When: c.now()}
-	d := &v.Disks[i]
-	for {
-		found, now := c.store.DamageChanges()
-		leads := c.newLeads(ctx)
-		if st.State, st.Problem, lasting, err = c.follow(ctx, d.Map, leads); err != nil {
-			return st, lasting, err
+	st := chunkstore.DiskState{When: c.now()}
+	for n := 1; ; n++ {
+		seen, again, err := c.look(ctx, v, v.Disks[i].Map)
+		if err != nil {
+			return st, seen.lasting, err
 		}
-		if err := c.prove(ctx, v, leads.Packs()); err != nil {
-			return st, lasting, err
-		}
-		if err := leads.Check(ctx); err != nil {
-			return st, lasting, err
-		}
-		// What was found by proving may be this disk's: then it is followed
-		// once more, and its packs are proved by then.
-		if f, n := c.store.DamageChanges(); f == found && n == now && !leads.Moved {
+		if st.State, st.Problem, lasting = seen.state, seen.problem, seen.lasting; !again {
 			break
+		}
+		if n == verifyRounds || c.over(ctx) {
+			st.State, st.Problem, st.Next = chunkstore.Pending, "it changed while it was looked at", c.now().Add(firstRetry)
+			return st, false, nil
 		}
 	}
 	if st.State != chunkstore.Incomplete {
@@ -98,17 +95,52 @@ func (c *validation) disk(ctx context.Context, v *catalog.Version, i int, was ch
 	return st, lasting, nil
 }
 
+// followed is what a disk is by what is known of its chunks.
+type followed struct {
+	state   chunkstore.Validation
+	problem string
+	blamed  pack.ID // the chunk for which the disk is not valid, if there is one
+	lasting bool    // its maps do not fit each other
+	unsure  bool    // the index lacks a chunk that a capture is writing
+}
+
+// look follows a disk and proves the packs that its chunks lie in. It reports whether
+// anything of the disk has changed meanwhile.
+func (c *validation) look(ctx context.Context, v *catalog.Version, m disk.Map) (seen followed, again bool, err error) {
+	found, _ := c.store.DamageChanges()
+	leads := c.newLeads(ctx)
+	if seen, err = c.follow(ctx, m, leads); err != nil {
+		return seen, false, err
+	}
+	if err := c.prove(ctx, v, leads.Packs()); err != nil {
+		return seen, false, err
+	}
+	if err := leads.Check(ctx); err != nil {
+		return seen, false, err
+	}
+	switch {
+	case seen.lasting:
+		return seen, false, nil
+	case leads.Moved || seen.unsure || c.store.FoundIn(leads.Packs(), found):
+		return seen, true, nil
+	case seen.state == chunkstore.Valid:
+		return seen, leads.Hurt, nil
+	}
+	_, still, err := c.store.DamageOf(seen.blamed)
+	return seen, !still, err
+}
+
 // follow walks all maps of a disk, takes in where the index has all its chunks,
 // and says what the disk is by what is known of them.
-func (c *validation) follow(ctx context.Context, m disk.Map, leads *chunkstore.Leads) (state chunkstore.Validation, problem string, lasting bool, _ error) {
-	state = chunkstore.Valid
+func (c *validation) follow(ctx context.Context, m disk.Map, leads *chunkstore.Leads) (followed, error) {
+	seen := followed{state: chunkstore.Valid}
 	take := func(of chunkstore.DamagedChunk, p disk.Part) {
 		kind := chunkstore.Hurt
 		if of.Kind == pack.Unreadable {
 			kind = chunkstore.Incomplete
 		}
-		if worse(kind, state) != state {
-			state, problem = kind, fmt.Sprintf("%s at %d: chunk %v is %v", p.Kind, p.Off, p.ID, of.Kind)
+		if worse(kind, seen.state) != seen.state {
+			seen.state, seen.blamed, seen.problem = kind, p.ID, fmt.Sprintf("%s at %d: chunk %v is %v", p.Kind, p.Off, p.ID, of.Kind)
 		}
 	}
 	w := &walk{store: c.store, maps: c.maps, fresh: map[pack.ID]bool{}}
@@ -132,24 +164,28 @@ func (c *validation) follow(ctx context.Context, m disk.Map, leads *chunkstore.L
 			if hurt {
 				take(of, p)
 			}
-			_, failed = leads.Add(ctx, p.ID)
-			return !hurt, failed
+			var has bool
+			has, failed = leads.Add(ctx, p.ID)
+			seen.unsure = seen.unsure || !has && !hurt
+			return has && !hurt, failed
 		})
 	}
 	var d *pack.Damage
 	switch {
 	case ctx.Err() != nil:
-		return state, problem, false, ctx.Err()
+		return seen, ctx.Err()
 	case failed != nil:
-		return state, problem, false, failed
+		return seen, failed
+	case seen.unsure:
+		return seen, nil
 	case errors.As(err, &d):
 		take(chunkstore.DamagedChunk{Kind: d.Kind}, disk.Part{Kind: pack.KindDiskMap, ID: d.ID})
 	case err != nil:
-		return chunkstore.Hurt, err.Error(), true, nil
-	case state == chunkstore.Valid && data != m.DataBytes:
-		return chunkstore.Hurt, fmt.Sprintf("the maps store %d bytes, and %d are said to be there", data, m.DataBytes), true, nil
+		return followed{state: chunkstore.Hurt, problem: err.Error(), lasting: true}, nil
+	case seen.state == chunkstore.Valid && data != m.DataBytes:
+		return followed{state: chunkstore.Hurt, problem: fmt.Sprintf("the maps store %d bytes, and %d are said to be there", data, m.DataBytes), lasting: true}, nil
 	}
-	return state, problem, false, nil
+	return seen, nil
 }
 
 // prove proves those of the packs that were not proved since the capture.

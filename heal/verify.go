@@ -11,11 +11,11 @@ import (
 	"holdfast/chunkstore"
 	"holdfast/chunkstore/catalog"
 	"holdfast/chunkstore/disk"
-	"holdfast/chunkstore/pack"
 )
 
-// verifyRounds bounds how often a version is looked at anew because something has
-// changed meanwhile: damage that was found or mended, chunks that were moved.
+// verifyRounds bounds how often a version, or a disk of one, is looked at anew because
+// something of it has changed meanwhile: damage in its packs was found, or what was
+// lost has come back, or its chunks were moved.
 const verifyRounds = 5
 
 // Verify proves one version now: its maps fit each other, every chunk that they
@@ -31,21 +31,11 @@ func Verify(ctx context.Context, store *chunkstore.Store, v *catalog.Version, op
 	if err := p.run(ctx); err != nil {
 		return nil, fmt.Errorf("verify version %s of %q: %w", v.ID, v.VM, err)
 	}
-	st := chunkstore.RootState{State: chunkstore.Valid, When: began}
-	if !p.all {
-		st.State = chunkstore.Incomplete
+	st := p.state()
+	st.When, r.State = began, st.State.String()
+	if r.Changed {
+		return r, nil // what is known of the version stands
 	}
-	for _, c := range r.Hurt.Chunks {
-		if c.Kind != pack.Unreadable.String() {
-			st.State = chunkstore.Hurt
-		} else if st.State == chunkstore.Valid {
-			st.State = chunkstore.Incomplete
-		}
-	}
-	if len(r.Problems) > 0 {
-		st.State, st.Lasting = chunkstore.Hurt, true
-	}
-	r.State = st.State.String()
 	return r, store.SetRootState(catalog.RootName(v.VM, v.ID), st)
 }
 
@@ -57,47 +47,71 @@ type verifying struct {
 	r      *VerifyReport
 	pace   *pace
 	proved map[uint64]bool // packs, now
-	all    bool            // the last round came to every chunk, and nothing has changed since
+	all    bool            // the last round came to every chunk, and each came back
+	hurts  bool            // something of the version is known to be hurt
+	lost   bool            // and not only what can't be read
+}
+
+// state says what the version is.
+func (p *verifying) state() chunkstore.RootState {
+	switch {
+	case len(p.r.Problems) > 0:
+		return chunkstore.RootState{State: chunkstore.Hurt, Lasting: true}
+	case p.lost:
+		return chunkstore.RootState{State: chunkstore.Hurt}
+	case p.hurts || !p.all || p.r.Changed:
+		return chunkstore.RootState{State: chunkstore.Incomplete}
+	}
+	return chunkstore.RootState{State: chunkstore.Valid}
 }
 
 func (p *verifying) run(ctx context.Context) error {
-	for range verifyRounds {
-		found, now := p.store.DamageChanges()
-		moved, err := p.round(ctx)
-		if err != nil {
-			return err
+	for again, n := true, 0; again; n++ {
+		if n == verifyRounds {
+			p.r.Changed = !p.hurts && len(p.r.Problems) == 0
+			return nil
 		}
-		if err := p.hurt(ctx); err != nil {
+		var err error
+		if again, err = p.round(ctx); err != nil {
 			return err
-		}
-		// What was found by proving may be this version's, and what was unreadable may
-		// have come back: then it is followed once more.
-		f, n := p.store.DamageChanges()
-		steady := f == found && n == now && !moved
-		if p.all = p.all && steady; steady {
-			break
 		}
 	}
-	if len(p.r.Hurt.Chunks) > 0 || len(p.r.Problems) > 0 {
+	if p.hurts || len(p.r.Problems) > 0 {
 		return nil
 	}
 	return p.fit(ctx)
 }
 
 // round follows the version's maps, proves the packs that they lead to, and holds
-// against them where the index has each chunk.
-func (p *verifying) round(ctx context.Context) (moved bool, err error) {
+// against them where the index has each chunk. It reports whether anything of the
+// version has changed meanwhile; what others have found of theirs is no such change.
+func (p *verifying) round(ctx context.Context) (again bool, err error) {
+	found, _ := p.store.DamageChanges()
 	leads := p.store.NewLeads()
 	leads.Reader = func(r io.ReaderAt) io.ReaderAt { return &paced{r, ctx, p.pace, new(Progress)} }
-	if p.all, err = newWalk(p.store).leads(ctx, version{p.v.VM, p.v.ID, p.v}, leads); err != nil {
+	w := newWalk(p.store)
+	all, err := w.leads(ctx, version{p.v.VM, p.v.ID, p.v}, leads)
+	if err != nil {
 		return false, err
 	}
 	pruned, err := p.provePacks(ctx, leads.Packs())
 	if err != nil {
 		return false, err
 	}
-	err = leads.Check(ctx)
-	return leads.Moved || pruned, err
+	if err := leads.Check(ctx); err != nil {
+		return false, err
+	}
+	if err := p.hurt(ctx); err != nil {
+		return false, err
+	}
+	p.all = all && !leads.Hurt
+	if pruned || leads.Moved || p.store.FoundIn(leads.Packs(), found) {
+		return true, nil
+	}
+	if !p.all && !p.hurts && len(p.r.Problems) == 0 {
+		return true, nil // what did not come is known to come
+	}
+	return w.cameBack()
 }
 
 // hurt says what of the version is known to be hurt.
@@ -112,8 +126,10 @@ func (p *verifying) hurt(ctx context.Context) error {
 		p.r.Problems = append(p.r.Problems, err.Error())
 	}
 	if hurt == nil {
+		p.hurts, p.lost = false, false
 		return nil
 	}
+	p.lost, p.hurts = hurt.versions[[2]string{p.v.VM, p.v.ID}]
 	for _, c := range hurt.Chunks {
 		if len(c.Uses) > 0 { // others' damage is not this version's
 			p.r.Hurt.Chunks = append(p.r.Hurt.Chunks, c)

@@ -87,7 +87,7 @@ func runVerify(ctx context.Context, opts verifyOptions) error {
 			if err != nil {
 				return err
 			}
-			r.State, r.Hurt, r.Problems = again.State, again.Hurt, again.Problems
+			r.State, r.Hurt, r.Problems, r.Changed = again.State, again.Hurt, again.Problems, again.Changed
 		}
 		if opts.JSON {
 			err = printJSON(opts.Out, r)
@@ -110,6 +110,8 @@ func verifyStatus(r *heal.VerifyReport) error {
 	switch {
 	case r.State == "damaged":
 		return withStatus(exitDamage, withHint(errors.New(r.Words()), "mend what can be mended: holdfast scrub --repair"))
+	case r.Changed:
+		return withHint(errors.New(r.Words()), "no damage of it is proved, and what was known of it stands: try again when prune and scrub have ended")
 	case r.State != "valid":
 		return withHint(errors.New(r.Words()), "no damage is proved: look at the storage (dmesg, mount) and try again")
 	case len(r.Lost) > 0: // and it came back when it was proved again

@@ -1,0 +1,146 @@
+package heal
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+
+	"holdfast/chunkstore"
+	"holdfast/chunkstore/catalog"
+	"holdfast/chunkstore/pack"
+)
+
+// TestVerifyBesideOthersDamage: what others find in packs of which the version has
+// nothing while it is verified, each time that it is looked at, is not its own. Where
+// they find it in its packs it is looked at again, and when that does not end what is
+// known of the version stands.
+func TestVerifyBesideOthersDamage(t *testing.T) {
+	for name, beside := range map[string]bool{"elsewhere": false, "in its packs": true} {
+		t.Run(name, func(t *testing.T) {
+			_, mem, c, parts := provedWorld(t)
+			mine, packs := map[pack.ID]bool{}, map[uint64]bool{}
+			for _, ids := range parts {
+				for _, id := range ids {
+					mine[id] = true
+				}
+			}
+			var theirs []pack.ID
+			changeIndex(t, mem, func(all places, set func(k, v []byte)) {
+				for id := range mine {
+					packs[all[id].pack] = true
+				}
+				for id, at := range all {
+					if !mine[id] && packs[at.pack] == beside && len(theirs) < 20 {
+						at.offset += 8
+						set(chunkAt(id), at.bytes())
+						theirs = append(theirs, id)
+					}
+				}
+			})
+			var s *chunkstore.Store
+			var on, busy atomic.Bool
+			var data string
+			finds := 0
+			fsys := errorfs.Wrap(mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
+				if on.Load() && op.Kind == errorfs.OpOpen && strings.HasSuffix(op.Path, data) && busy.CompareAndSwap(false, true) {
+					if finds < len(theirs) {
+						s.Get(context.Background(), theirs[finds], nil) // a reader, or a scrub
+						finds++
+					}
+					busy.Store(false)
+				}
+				return nil
+			}))
+			s = openWorld(t, fsys)
+			defer s.Close()
+			n, ok, err := s.PackOf(parts[pack.KindData][0])
+			if err != nil || !ok {
+				t.Fatal(ok, err)
+			}
+			data = packText(n) + ".pack"
+			on.Store(true)
+			r := mustVerify(t, s, c, Options{})
+			on.Store(false)
+			want := chunkstore.Valid
+			if beside {
+				want = chunkstore.Incomplete
+			}
+			if r.State != want.String() || r.Changed != beside || finds == 0 || beside && (finds < verifyRounds || !strings.Contains(r.Words(), "meanwhile")) {
+				t.Errorf("%d finds: it is %s, changed %v: %s", finds, r.State, r.Changed, r.Words())
+			}
+			if st := stateOf(t, s, c); st != chunkstore.Valid || len(r.Hurt.Chunks) > 0 {
+				t.Errorf("its state is %v, and %d chunks of it are hurt", st, len(r.Hurt.Chunks))
+			}
+			if r = mustVerify(t, s, c, Options{}); r.State != chunkstore.Valid.String() {
+				t.Errorf("afterwards it is %s", r.State)
+			}
+		})
+	}
+}
+
+// TestValidationOfInflight: a version of which the index lacks a chunk that a capture is
+// just writing is not valid: a crash would leave it without. It is pending until the
+// capture has ended.
+func TestValidationOfInflight(t *testing.T) {
+	_, mem, c, parts := provedWorld(t)
+	id := parts[pack.KindData][0]
+	s := openWorld(t, mem)
+	plain, err := s.Get(context.Background(), id, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	plain = bytes.Clone(plain)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	changeIndex(t, mem, func(_ places, set func(k, v []byte)) { set(chunkAt(id), nil) })
+	s = openWorld(t, mem)
+	ses, err := s.Begin(context.Background(), "capture")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ses.Put(context.Background(), []pack.Record{s.Codec().Encode(nil, pack.KindData, id, plain)}); err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now()
+	validate := func() chunkstore.Validation {
+		t.Helper()
+		sc := &scrub{store: s, began: now, gone: map[uint64]bool{}, pace: newPace(0), report: new(Report), opts: Options{Deep: true, Repair: true}}
+		sc.opts.fill()
+		v := newValidation(sc)
+		v.now = func() time.Time { return now }
+		if err := v.version(context.Background(), capturedBefore(t, s, c)); err != nil {
+			t.Fatal(err)
+		}
+		return stateOf(t, s, c)
+	}
+	if _, ok, err := s.PackOf(id); ok || err != nil {
+		t.Fatal("it is published", err)
+	}
+	if st := validate(); st != chunkstore.Pending {
+		t.Errorf("the version is %v, and its chunk is in no pack", st)
+	}
+	if r := mustVerify(t, s, c, Options{}); r.State != chunkstore.Incomplete.String() || !r.Changed {
+		t.Errorf("verify: it is %s, changed %v", r.State, r.Changed)
+	}
+	if d, err := s.DiskState(catalog.RootName(c.vm, c.id), 0); err != nil || d.State != chunkstore.Pending || !d.Next.After(now) {
+		t.Errorf("its disk is %v, and tried again at %v: %v", d.State, d.Next, err)
+	}
+	if err := errors.Join(ses.Commit(context.Background(), "v", nil), ses.Close(), s.Close()); err != nil {
+		t.Fatal(err)
+	}
+	s = openWorld(t, mem)
+	now = now.Add(time.Hour)
+	if st := validate(); st != chunkstore.Valid {
+		t.Errorf("afterwards it is %v", st)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
