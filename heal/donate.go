@@ -57,6 +57,7 @@ func (s *scrub) donate(ctx context.Context) error {
 		for _, d := range list {
 			s.report.Donors = append(s.report.Donors, d.view)
 			s.report.Donated += d.view.Chunks
+			s.back += d.view.Chunks
 		}
 	}()
 	for range donateRounds {

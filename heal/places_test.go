@@ -421,3 +421,19 @@ func TestVerifyGoesOnBehindMaps(t *testing.T) {
 		}
 	}
 }
+
+// TestScrubOfVMTellsCopies: what the first round of a scrub of a VM brings back is in
+// the report of the last.
+func TestScrubOfVMTellsCopies(t *testing.T) {
+	_, mem, c, parts := provedWorld(t)
+	id := parts[pack.KindData][0]
+	changeIndex(t, mem, func(all places, set func(k, v []byte)) {
+		set(chunkAt(id), all[neighbour(id, all, false)].bytes())
+	})
+	s := openWorld(t, mem)
+	defer s.Close()
+	r := mustScrub(t, s, Options{VM: c.vm, Repair: true}, "VM")
+	if hurt, err := s.Damaged(id); r.Copies != 1 || hurt || err != nil {
+		t.Errorf("%d copies, want 1; damaged %v, %v; %s", r.Copies, hurt, err, describe(r))
+	}
+}

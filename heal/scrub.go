@@ -82,6 +82,8 @@ type scrub struct {
 	listed map[uint64]bool              // its packs
 	passed map[uint64]chunkstore.Places // packs that are passed over, and what the index has of them
 	hurt   []target                     // packs with chunks that did not come back
+	back   int                          // chunks and roots that this round has brought back from elsewhere
+	looked *int64                       // finds of damage when copies were last looked for; nil: never
 }
 
 // work proves packs and mends what they have lost.
@@ -298,25 +300,37 @@ func (s *scrub) find(f Finding) {
 	s.report.find(f)
 }
 
-// rescue looks for other records of damaged chunks.
+// rescue looks for other records of damaged chunks. Where nothing was found damaged
+// since it did so before, it does not read all footers again.
 func (s *scrub) rescue(ctx context.Context) error {
+	s.back = 0
 	if !s.opts.Repair {
 		return nil
 	}
-	var err error
-	if !s.opts.DryRun {
-		if s.report.Copies, err = s.store.RescueCopies(ctx); err != nil {
+	found, _ := s.store.DamageChanges()
+	if !s.opts.DryRun && (s.looked == nil || *s.looked != found) {
+		copies, err := s.store.RescueCopies(ctx)
+		s.report.Copies += copies
+		s.back += copies
+		if err != nil {
 			return err
 		}
+		s.looked = &found
 	}
-	s.report.Roots, err = s.store.RescueRoots(ctx, s.opts.DryRun)
+	roots, err := s.store.RescueRoots(ctx, s.opts.DryRun)
+	if s.opts.DryRun {
+		s.report.Roots = roots // those that were counted before are still lost
+		return err
+	}
+	s.report.Roots += roots
+	s.back += roots
 	return err
 }
 
 // lookAgain proves the packs again whose lost chunks may have come back from
 // elsewhere meanwhile: then nothing is lost with them, and they are replaced.
 func (s *scrub) lookAgain(ctx context.Context) error {
-	if !s.opts.Repair || s.opts.DryRun || s.report.Copies+s.report.Roots+s.report.Donated == 0 {
+	if !s.opts.Repair || s.opts.DryRun || s.back == 0 {
 		return nil
 	}
 	for _, t := range s.hurt {
