@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 
 	"holdfast/chunkstore/pack"
 )
@@ -12,7 +13,7 @@ import (
 // parity and returns it with its plain bytes, proved. Nothing is written: the
 // pack stays as it is until a repair.
 func (s *Store) healRecord(id ID, at place, buf []byte) (rec, plain []byte, err error) {
-	rec, plain, blocks, err := s.fromParity(id, at, buf)
+	rec, plain, blocks, err := s.fromParity(id, at, buf, nil)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -25,13 +26,14 @@ func (s *Store) healRecord(id ID, at place, buf []byte) (rec, plain []byte, err 
 }
 
 // fromParity makes a record anew from its pack's parity, and says of how many blocks.
-func (s *Store) fromParity(id ID, at place, buf []byte) (rec, plain []byte, blocks int, err error) {
+// reader, if it is not nil, stands before the file.
+func (s *Store) fromParity(id ID, at place, buf []byte, reader func(io.ReaderAt) io.ReaderAt) (rec, plain []byte, blocks int, err error) {
 	f, err := s.files.open(at.pack)
 	if err != nil {
 		return nil, nil, 0, err
 	}
 	defer s.files.done(f)
-	p, err := pack.OpenParity(f, f.Size())
+	p, err := pack.OpenParity(readBy(reader, f), f.Size())
 	if err != nil {
 		return nil, nil, 0, err
 	}

@@ -104,6 +104,11 @@ func (s *Store) hold(id ID) (inflight, bool) {
 
 // readPlace reads a record of a published pack.
 func (s *Store) readPlace(id ID, at place, buf []byte) ([]byte, error) {
+	return s.readPlaceBy(id, at, buf, nil)
+}
+
+// readPlaceBy is readPlace with a reader, if it is not nil, before the file.
+func (s *Store) readPlaceBy(id ID, at place, buf []byte, reader func(io.ReaderAt) io.ReaderAt) ([]byte, error) {
 	f, err := s.files.open(at.pack)
 	if err != nil {
 		kind := pack.Unreadable
@@ -118,7 +123,7 @@ func (s *Store) readPlace(id ID, at place, buf []byte) ([]byte, error) {
 		buf = make([]byte, n)
 	}
 	buf = buf[:n]
-	got, err := f.ReadAt(buf, int64(at.offset))
+	got, err := readBy(reader, f).ReadAt(buf, int64(at.offset))
 	switch {
 	case got == n:
 		return buf, nil

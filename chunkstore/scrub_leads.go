@@ -22,8 +22,8 @@ import (
 // remembered if it does not come back. It holds 12 MiB at most, and one footer at a
 // time. Not safe for concurrent use.
 type Leads struct {
-	// Reader stands between the packs' files and their footers, to pace and count;
-	// nil: nothing does.
+	// Reader stands between the packs' files and all that is read of them, to pace and
+	// count; nil: nothing does.
 	Reader func(io.ReaderAt) io.ReaderAt
 	// Wrong, if not nil, is told of each chunk that does not come back.
 	Wrong func(DamagedChunk)
@@ -210,10 +210,7 @@ func (l *Leads) footer(n uint64) ([]pack.Entry, error) {
 		return nil, err
 	}
 	defer f.Close()
-	r := io.ReaderAt(f)
-	if l.Reader != nil {
-		r = l.Reader(r)
-	}
+	r := readBy(l.Reader, f)
 	h, entries, err := pack.ReadFooter(r, f.Size())
 	if err != nil {
 		return nil, err
@@ -247,7 +244,7 @@ func (l *Leads) judge(ctx context.Context, e lead, gone bool) error {
 			l.s.noteGone(now.pack)
 		}
 		errors.As(damageAt(pack.Missing, e.id, now, errors.New("the pack is gone")), &d)
-	} else if d, err = l.s.proveChunk(ctx, e.id); err != nil || d == nil {
+	} else if d, err = l.s.proveChunk(ctx, e.id, l.Reader); err != nil || d == nil {
 		return err
 	}
 	l.Hurt = true
@@ -257,14 +254,42 @@ func (l *Leads) judge(ctx context.Context, e lead, gone bool) error {
 	return l.s.noteDamage(d)
 }
 
+// readBy puts reader, if it is not nil, before a file.
+func readBy(reader func(io.ReaderAt) io.ReaderAt, f io.ReaderAt) io.ReaderAt {
+	if reader == nil {
+		return f
+	}
+	return reader(f)
+}
+
 // proveChunk reads one chunk from where the index has it and decodes it, by the help
-// of its pack's parity if need be. It returns what is wrong with it, or nil.
-func (s *Store) proveChunk(ctx context.Context, id ID) (*pack.Damage, error) {
+// of its pack's parity if need be. It returns what is wrong with it, or nil. reader is
+// as that of Leads.
+func (s *Store) proveChunk(ctx context.Context, id ID, reader func(io.ReaderAt) io.ReaderAt) (*pack.Damage, error) {
+	var was place
+	for {
+		at, ok, err := s.lookup(id)
+		if err != nil || !ok { // who looks it up next is told
+			return nil, err
+		}
+		d, err := s.provePlace(id, at, reader)
+		if ctx.Err() != nil { // which is no fault of the chunk's
+			return nil, ctx.Err()
+		}
+		if d == nil || err != nil || at == was {
+			return d, err
+		}
+		was = at // it may have been moved meanwhile: damage is damage if it is in the same place twice
+	}
+}
+
+// provePlace is proveChunk for one place.
+func (s *Store) provePlace(id ID, at place, reader func(io.ReaderAt) io.ReaderAt) (*pack.Damage, error) {
 	rb := recordBuffers.Get().(*[]byte)
 	defer recordBuffers.Put(rb)
 	plain := plainBuffers.Get().(*[]byte)
 	defer plainBuffers.Put(plain)
-	rec, at, err := s.readRecord(ctx, id, *rb)
+	rec, err := s.readPlaceBy(id, at, *rb, reader)
 	if err == nil {
 		if _, err = s.codec.Decode(*plain, rec, id); err == nil {
 			return nil, s.noteWhole(id, at)
@@ -272,13 +297,10 @@ func (s *Store) proveChunk(ctx context.Context, id ID) (*pack.Damage, error) {
 		err = damageAt(pack.Corrupt, id, at, err)
 	}
 	var d *pack.Damage
-	switch {
-	case errors.Is(err, ErrNotFound):
-		return nil, nil // who looks it up next is told
-	case !errors.As(err, &d):
+	if !errors.As(err, &d) {
 		return nil, err
 	}
-	if _, _, _, herr := s.fromParity(id, at, *plain); herr != nil {
+	if _, _, _, herr := s.fromParity(id, at, *plain, reader); herr != nil {
 		d.Err = fmt.Errorf("%w; parity does not heal it: %w", d.Err, herr)
 		return d, nil
 	}

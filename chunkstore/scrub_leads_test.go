@@ -4,11 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
+	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 
 	"holdfast/chunkstore/pack"
 )
@@ -135,5 +139,67 @@ func TestLeadsTellOfMoves(t *testing.T) {
 		if moved == 0 || !l.Moved {
 			t.Errorf("%d at once: %d chunks were moved, and it tells %v", most, moved, l.Moved)
 		}
+	}
+}
+
+// countReader counts reads.
+type countReader struct {
+	r io.ReaderAt
+	n *atomic.Int64
+}
+
+func (c countReader) ReadAt(b []byte, off int64) (int, error) {
+	c.n.Add(1)
+	return c.r.ReadAt(b, off)
+}
+
+// TestLeadsReadByReader: all that leads read of packs goes through their Reader, also
+// chunks that are read as their pack is not whole, and parity.
+func TestLeadsReadByReader(t *testing.T) {
+	var reads, paced atomic.Int64
+	s := newStore(t, errorfs.Wrap(vfs.NewMem(), errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if op.Kind == errorfs.OpFileReadAt && strings.HasSuffix(op.Path, ".pack") {
+			reads.Add(1)
+		}
+		return nil
+	})), 0)
+	ses := begin(t, s)
+	var ids []ID
+	for k := range 20 {
+		ids = append(ids, mustPut(t, s, ses, pack.KindData, chunkOf(uint64(k), 3000)))
+	}
+	if err := errors.Join(ses.Commit(t.Context(), "v", nil), ses.Close()); err != nil {
+		t.Fatal(err)
+	}
+	at, _, err := s.lookup(ids[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.setProof(at.pack, PackProof{Result: PackHealable}); err != nil {
+		t.Fatal(err)
+	}
+	l := s.NewLeads()
+	l.Reader = func(r io.ReaderAt) io.ReaderAt { return countReader{r, &paced} }
+	reads.Store(0)
+	for _, id := range ids {
+		if _, err := l.Add(t.Context(), id); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := l.Check(t.Context()); err != nil || l.Hurt {
+		t.Fatal(l.Hurt, err)
+	}
+	if all, got := reads.Load(), paced.Load(); all < int64(len(ids)) || got != all {
+		t.Errorf("%d reads, of which %d went through the reader", all, got)
+	}
+	wrong := at // for which the parity is asked
+	wrong.offset += 8
+	reads.Store(0)
+	paced.Store(0)
+	if _, err := s.provePlace(ids[0], wrong, l.Reader); err != nil {
+		t.Fatal(err)
+	}
+	if all, got := reads.Load(), paced.Load(); all < 2 || got != all {
+		t.Errorf("of a wrong place %d reads, of which %d went through the reader", all, got)
 	}
 }

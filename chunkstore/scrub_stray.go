@@ -59,7 +59,7 @@ func (p *packProver) noteAstray(id ID) error {
 	if p.opts.Fix && p.Known {
 		return nil
 	}
-	d, err := p.proveChunk(p.ctx, id)
+	d, err := p.proveChunk(p.ctx, id, p.opts.Reader)
 	if err != nil || d == nil {
 		return err
 	}
