@@ -240,7 +240,7 @@ func TestVerifyHoldsPlaces(t *testing.T) {
 			if st := finders[by](t, s, c); st != want {
 				t.Errorf("the version is %v", st)
 			}
-			if by != "verify" { // what follows is the same
+			if how != "another pack" && (by != "verify" || how != "nothing" && how != "too short") { // what follows is the same
 				return
 			}
 			hurt, err := Hurt(context.Background(), s)
@@ -256,18 +256,16 @@ func TestVerifyHoldsPlaces(t *testing.T) {
 	}
 	for how := range wrongPlaces {
 		try(pack.KindData, how, "verify")
-		try(pack.KindData, how, "validation")
 	}
-	for _, how := range []string{"another record", "another pack", "a pack that is none", "nothing"} {
-		for by := range finders {
-			if strings.HasPrefix(by, "scrub") {
-				try(pack.KindData, how, by)
-			}
+	for by := range finders {
+		if by != "verify" {
+			try(pack.KindData, "another pack", by)
+			try(pack.KindData, "nothing", by)
 		}
-		for _, by := range []string{"verify", "validation", "scrub of the VM"} {
-			try(pack.KindRegionMap, how, by)
-			try(pack.KindDiskMap, how, by)
-		}
+	}
+	for _, by := range []string{"verify", "validation", "scrub of the VM"} {
+		try(pack.KindRegionMap, "a pack that is none", by)
+		try(pack.KindDiskMap, "another record", by)
 	}
 }
 
