@@ -77,7 +77,8 @@ func hintsOf(err error) []string {
 		return fullHints()
 	case errors.Is(err, chunkstore.ErrLostRoots):
 		return []string{
-			"bring them back from a replica: holdfast --store REPLICA replicate --to STORE",
+			"if their pack can be read again: holdfast scrub --repair",
+			"or bring them back from a replica: holdfast --store REPLICA replicate --to STORE",
 			"or from a backup of the packs, and then: holdfast rebuild-index, which names them",
 			"or give up what they needed: holdfast prune --give-up-lost",
 		}

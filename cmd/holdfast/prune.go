@@ -125,7 +125,7 @@ func printPrune(opts pruneOptions, r *chunkstore.PruneReport) error {
 		pairs = append(pairs, pair{"put off", countText(int64(r.PutOff), "pack") + " in use or damaged"})
 	}
 	if n := len(r.Kept); n > 0 {
-		pairs = append(pairs, pair{"kept", fmt.Sprintf("%s in which nothing can be read, %s first; mend or set aside: holdfast scrub --repair", countText(int64(n), "pack"), r.Kept[0])})
+		pairs = append(pairs, pair{"kept", fmt.Sprintf("%s in which not all can be read, %s first; mend or set aside: holdfast scrub --repair", countText(int64(n), "pack"), r.Kept[0])})
 	}
 	if !r.Complete {
 		pairs = append(pairs, pair{"stopped", r.Why + "; the next prune goes on"})
