@@ -196,16 +196,21 @@ func (r *round) queue(ctx context.Context) (more bool, err error) {
 
 var errStepOver = errors.New("the step is over")
 
-// due reports whether any disk of a version is to be tried.
+// due reports whether any disk of a version is to be tried. One that waits because it
+// changed under its validation keeps the version waiting: its other disks, which are
+// valid, would be followed again and again meanwhile.
 func (c *validation) due(v *catalog.Version, st chunkstore.RootState) (bool, error) {
-	if st.State == chunkstore.Pending {
-		return true, nil
-	}
+	due := st.State == chunkstore.Pending
 	for i := range v.Disks {
 		d, err := c.store.DiskState(catalog.RootName(v.VM, v.ID), i)
-		if err != nil || d.State != chunkstore.Valid && !d.Next.After(c.now()) {
-			return err == nil, err
+		switch {
+		case err != nil:
+			return false, err
+		case d.State == chunkstore.Pending && d.Next.After(c.now()):
+			return false, nil
+		case d.State != chunkstore.Valid && !d.Next.After(c.now()):
+			due = true
 		}
 	}
-	return false, nil
+	return due, nil
 }

@@ -108,6 +108,7 @@ func (s *scrub) run(ctx context.Context) error {
 	}
 	for again := true; again; {
 		found, now := s.store.DamageChanges()
+		fixed := s.report.Entries
 		targets, err := s.plan(ctx)
 		if err != nil {
 			return err
@@ -118,7 +119,7 @@ func (s *scrub) run(ctx context.Context) error {
 		// Behind maps that were mended, or of which a proof told that they come back,
 		// there may be packs that were not known to be the VM's.
 		f, n := s.store.DamageChanges()
-		again = s.opts.VM != "" && len(targets) > 0 && (f != found || n != now || s.report.Entries > 0)
+		again = s.opts.VM != "" && len(targets) > 0 && (f != found || n != now || s.report.Entries > fixed)
 	}
 	if err := s.sumUp(ctx); err != nil {
 		return err

@@ -132,11 +132,26 @@ func TestValidationOfInflight(t *testing.T) {
 	if d, err := s.DiskState(catalog.RootName(c.vm, c.id), 0); err != nil || d.State != chunkstore.Pending || !d.Next.After(now) {
 		t.Errorf("its disk is %v, and tried again at %v: %v", d.State, d.Next, err)
 	}
+	due := func() bool {
+		t.Helper()
+		v := &validation{scrub: &scrub{store: s}, now: func() time.Time { return now }}
+		is, err := v.due(capturedBefore(t, s, c), chunkstore.RootState{State: chunkstore.Pending})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return is
+	}
+	if due() {
+		t.Error("it is due again at once")
+	}
 	if err := errors.Join(ses.Commit(context.Background(), "v", nil), ses.Close(), s.Close()); err != nil {
 		t.Fatal(err)
 	}
 	s = openWorld(t, mem)
 	now = now.Add(time.Hour)
+	if !due() {
+		t.Error("it is not due an hour later")
+	}
 	if st := validate(); st != chunkstore.Valid {
 		t.Errorf("afterwards it is %v", st)
 	}
