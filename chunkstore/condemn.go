@@ -43,14 +43,11 @@ func (s *Store) reviveIfActive(id ID) error {
 // index's log, and a commit of which a crash leaves the pack and not the batch
 // is walked before the prune goes on.
 func (s *Store) revive(id ID) (bool, error) {
-	_, closer, err := s.index.Get(condemnedKey(id))
-	if errors.Is(err, pebble.ErrNotFound) {
+	if is, err := s.hasKey(condemnedKey(id)); err != nil {
+		return false, fmt.Errorf("look up condemned chunk %v: %w", id, err)
+	} else if !is {
 		return false, nil
 	}
-	if err != nil {
-		return false, fmt.Errorf("look up condemned chunk %v: %w", id, err)
-	}
-	closer.Close()
 	s.damage.mu.Lock() // a prune decides under it
 	defer s.damage.mu.Unlock()
 	if err := s.index.Delete(condemnedKey(id), pebble.NoSync); err != nil {

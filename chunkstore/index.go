@@ -192,6 +192,18 @@ func (l indexLog) Fatalf(format string, args ...any) {
 	panic(err)
 }
 
+// hasKey reports whether the index has a key.
+func (s *Store) hasKey(key []byte) (bool, error) {
+	_, closer, err := s.index.Get(key)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return true, closer.Close()
+}
+
 // lookup returns where a published chunk lies.
 func (s *Store) lookup(id ID) (place, bool, error) {
 	v, closer, err := s.index.Get(chunkKey(id))

@@ -18,10 +18,9 @@ const (
 )
 
 // places remembers where chunks probably lie, so that a read needs no look-up in the
-// index (5 µs). What it says may be wrong or out of date, and
-// nothing is believed because of it: what does not come back proved is looked up. It
-// forgets what there is no room for. It is safe for concurrent use; the zero value
-// knows nothing and learns nothing.
+// index (5 µs). What it says may be wrong or out of date, and nothing is believed because
+// of it: what does not come back proved is looked up. It forgets what there is no room
+// for. It is safe for concurrent use; the zero value knows nothing and learns nothing.
 type places struct {
 	table atomic.Pointer[[]placeSet]
 }

@@ -172,15 +172,10 @@ func (s *Store) footerBack(ctx context.Context, n uint64) (gap, bool, error) {
 // endGap is endGaps for a pack that was proved, and before a repair replaces it: then
 // nobody can tell any more. Its damaged roots are remembered by their own ids.
 func (s *Store) endGap(ctx context.Context, n uint64) error {
-	_, closer, err := s.index.Get(lostRootKey(gapID(n)))
-	if errors.Is(err, pebble.ErrNotFound) {
-		return nil
-	}
-	if err != nil {
+	if is, err := s.hasKey(lostRootKey(gapID(n))); err != nil {
 		return fmt.Errorf("look up roots that can't be read: %w", err)
-	}
-	if err := closer.Close(); err != nil {
-		return err
+	} else if !is {
+		return nil
 	}
 	s.rootMu.RLock()
 	defer s.rootMu.RUnlock()

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"slices"
 
@@ -302,18 +303,26 @@ func (s *Store) footer(n uint64) (*packFile, []pack.Entry, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	h, entries, err := pack.ReadFooter(f, f.Size())
-	if err == nil && h.Pack != n {
-		err = fmt.Errorf("its header says pack %016x", h.Pack)
-	}
-	if err == nil && h.Store != s.cfg.storeID() {
-		err = fmt.Errorf("it belongs to store %x", h.Store)
-	}
+	entries, err := s.readFooter(f, f.Size(), n)
 	if err != nil {
 		s.files.done(f)
 		return nil, nil, err
 	}
 	return f, entries, nil
+}
+
+// readFooter reads what the footer of pack n says is in it.
+func (s *Store) readFooter(r io.ReaderAt, size int64, n uint64) ([]pack.Entry, error) {
+	h, entries, err := pack.ReadFooter(r, size)
+	switch {
+	case err != nil:
+		return nil, err
+	case h.Pack != n:
+		return nil, fmt.Errorf("its header says pack %016x", h.Pack)
+	case h.Store != s.cfg.storeID():
+		return nil, fmt.Errorf("it belongs to store %x", h.Store)
+	}
+	return entries, nil
 }
 
 // condemnedCursor follows the condemned chunks beside a walk of the index in the

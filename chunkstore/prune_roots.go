@@ -14,14 +14,11 @@ func droppedKey(name string) []byte { return append([]byte{keyDropped}, name...)
 // isDropped reports whether a root was dropped and its record may still lie in
 // a pack.
 func (s *Store) isDropped(name string) (bool, error) {
-	_, closer, err := s.index.Get(droppedKey(name))
-	if errors.Is(err, pebble.ErrNotFound) {
-		return false, nil
-	}
+	is, err := s.hasKey(droppedKey(name))
 	if err != nil {
 		return false, fmt.Errorf("root %q: %w", name, err)
 	}
-	return true, closer.Close()
+	return is, nil
 }
 
 // isLostRoot reports whether a root whose record lies in a pack should be in

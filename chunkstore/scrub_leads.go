@@ -10,8 +10,6 @@ import (
 	"maps"
 	"slices"
 
-	"github.com/cockroachdb/pebble/v2"
-
 	"holdfast/chunkstore/pack"
 )
 
@@ -81,14 +79,11 @@ func (s *Store) isInUse(n uint64) (bool, error) {
 	if trashed, err := s.isTrashed(n); err != nil || trashed {
 		return false, err
 	}
-	_, closer, err := s.index.Get(replacedKey(n))
-	if errors.Is(err, pebble.ErrNotFound) {
-		return true, nil
-	}
+	replaced, err := s.hasKey(replacedKey(n))
 	if err != nil {
 		return false, fmt.Errorf("look up repair of pack %016x: %w", n, err)
 	}
-	return false, closer.Close()
+	return !replaced, nil
 }
 
 // AddPacks takes in the entries that lead to packs which have others than their
@@ -210,13 +205,9 @@ func (l *Leads) footer(n uint64) ([]pack.Entry, error) {
 		return nil, err
 	}
 	defer f.Close()
-	r := readBy(l.Reader, f)
-	h, entries, err := pack.ReadFooter(r, f.Size())
+	entries, err := l.s.readFooter(readBy(l.Reader, f), f.Size(), n)
 	if err != nil {
 		return nil, err
-	}
-	if h.Pack != n || h.Store != l.s.cfg.storeID() {
-		return nil, fmt.Errorf("its header says pack %016x of store %x", h.Pack, h.Store)
 	}
 	slices.SortFunc(entries, func(a, b pack.Entry) int { return cmp.Compare(a.Offset, b.Offset) })
 	return entries, nil

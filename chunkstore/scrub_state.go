@@ -161,14 +161,11 @@ func (s *Store) UnknownPacks(ctx context.Context) ([]uint64, error) {
 }
 
 func (s *Store) knows(n uint64) (bool, error) {
-	_, closer, err := s.index.Get(packKey(n))
-	if errors.Is(err, pebble.ErrNotFound) {
-		return false, nil
-	}
+	is, err := s.hasKey(packKey(n))
 	if err != nil {
 		return false, fmt.Errorf("look up pack %016x: %w", n, err)
 	}
-	return true, closer.Close()
+	return is, nil
 }
 
 func (s *Store) isPending(n uint64) bool {

@@ -90,14 +90,11 @@ func (s *Store) setTrashed(t trashed, packs ...uint64) error {
 
 // isTrashed reports whether pack n is in the trash or on its way there.
 func (s *Store) isTrashed(n uint64) (bool, error) {
-	_, closer, err := s.index.Get(trashKey(n))
-	if errors.Is(err, pebble.ErrNotFound) {
-		return false, nil
-	}
+	is, err := s.hasKey(trashKey(n))
 	if err != nil {
 		return false, fmt.Errorf("look up pack %016x in the trash: %w", n, err)
 	}
-	return true, closer.Close()
+	return is, nil
 }
 
 // finishTrash moves to the trash what a crash left among the packs. A pack that

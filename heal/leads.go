@@ -27,13 +27,6 @@ func (w *walk) leadsOf(ctx context.Context, vm string, leads *chunkstore.Leads) 
 	return err
 }
 
-// packsOf returns the packs that the versions of a VM use.
-func packsOf(ctx context.Context, store *chunkstore.Store, vm string) (map[uint64]bool, error) {
-	leads := store.NewLeads()
-	err := newWalk(store).leadsOf(ctx, vm, leads)
-	return leads.Packs(), err
-}
-
 // leads takes in where the index has every chunk of a version. It goes on behind maps
 // that don't come, and reports whether it came to all there is.
 func (w *walk) leads(ctx context.Context, v version, leads *chunkstore.Leads) (all bool, err error) {

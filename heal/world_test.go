@@ -312,3 +312,10 @@ func describe(r *Report) string {
 	return fmt.Sprintf("findings %+v, chunks %d (%d healable, %d lost), repairs %+v, errors %v, left %d chunks %+v packs %v",
 		r.Findings, len(r.Chunks), r.Healable, r.Lost, r.Repairs, r.RepairErrors, len(r.Left.Chunks), r.Left.Packs, r.Left.Manifests)
 }
+
+// packsOf returns the packs that the versions of a VM use.
+func packsOf(ctx context.Context, store *chunkstore.Store, vm string) (map[uint64]bool, error) {
+	leads := store.NewLeads()
+	err := newWalk(store).leadsOf(ctx, vm, leads)
+	return leads.Packs(), err
+}

@@ -33,8 +33,7 @@ type buffer struct {
 
 // buffers recycles buffers by size class. While the cache fills, most are new, and the
 // kernel gives new memory page by page when it is first written to, for which a reader
-// would wait. So there is a spare of each class that ran out, with its
-// memory there.
+// would wait. So there is a spare of each class that ran out, with its memory there.
 type buffers struct {
 	free   [len(sizes)]sync.Pool
 	spare  [len(sizes)]atomic.Pointer[buffer]
