@@ -53,11 +53,14 @@ func (b *bloom) mayHave(id ID) bool {
 	return true
 }
 
-// merge adds what a block of another one of the same size holds, from word at on.
-func (b *bloom) merge(at int, block [bloomWords]uint64) {
-	for i, w := range block {
-		if w != 0 {
-			atomic.OrUint64(&b.words[at+i], w)
+// merge adds what words of another one of the same size hold, from word at on, and
+// returns how many they are; they are in data, u64 each.
+func (b *bloom) merge(at int, data []byte) int {
+	words := b.words[at:][:len(data)/8]
+	for i := range words {
+		if w := binary.LittleEndian.Uint64(data[8*i:]); w != 0 {
+			atomic.OrUint64(&words[i], w)
 		}
 	}
+	return len(words)
 }

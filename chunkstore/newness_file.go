@@ -1,7 +1,6 @@
 package chunkstore
 
 import (
-	"bufio"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -37,6 +36,8 @@ const (
 	// fileLeast is how many chunks a filter must have that is worth a file; fewer
 	// are read from the index within half a second.
 	fileLeast = 1 << 20
+	// filterPiece is what is read and written of the file at once.
+	filterPiece = 128 << 10
 )
 
 var (
@@ -135,20 +136,16 @@ func (s *Store) readFilter(into *bloom, want packSet) error {
 		return errNotWorth
 	}
 	sum := crc32.Update(0, filterTable, set.head(words))
-	in := bufio.NewReaderSize(f, 64<<10)
-	var b [8 * bloomWords]byte
-	var block [bloomWords]uint64
-	for i := 0; i < words; i += bloomWords {
-		if _, err := io.ReadFull(in, b[:]); err != nil {
+	buf := make([]byte, filterPiece)
+	for at := 0; at < words; {
+		b := buf[:min(len(buf), 8*(words-at))]
+		if _, err := io.ReadFull(f, b); err != nil {
 			return fmt.Errorf("%w: %w", errFilter, err)
 		}
-		sum = crc32.Update(sum, filterTable, b[:])
-		for j := range block {
-			block[j] = binary.LittleEndian.Uint64(b[8*j:])
-		}
-		into.merge(i, block)
+		sum = crc32.Update(sum, filterTable, b)
+		at += into.merge(at, b)
 	}
-	if _, err := io.ReadFull(in, b[:4]); err != nil || binary.LittleEndian.Uint32(b[:]) != sum {
+	if _, err := io.ReadFull(f, buf[:4]); err != nil || binary.LittleEndian.Uint32(buf) != sum {
 		return errFilter
 	}
 	s.newness.setSaved(set)
@@ -188,20 +185,25 @@ func (s *Store) saveFilter(ctx context.Context) error {
 }
 
 func writeFilter(f io.Writer, set packSet, b *bloom) error {
-	out := bufio.NewWriterSize(f, 64<<10)
 	head := set.head(len(b.words))
-	sum := crc32.Update(0, filterTable, head)
-	out.Write(head) //nolint:errcheck // Flush tells
-	var line [8 * bloomWords]byte
-	for i := 0; i < len(b.words); i += bloomWords {
-		for j := range bloomWords {
-			binary.LittleEndian.PutUint64(line[8*j:], b.words[i+j])
-		}
-		sum = crc32.Update(sum, filterTable, line[:])
-		out.Write(line[:]) //nolint:errcheck // Flush tells
+	if _, err := f.Write(head); err != nil {
+		return err
 	}
-	out.Write(binary.LittleEndian.AppendUint32(nil, sum)) //nolint:errcheck // Flush tells
-	return out.Flush()
+	sum := crc32.Update(0, filterTable, head)
+	buf := make([]byte, 0, filterPiece)
+	for words := b.words; len(words) > 0; {
+		n := min(len(words), filterPiece/8)
+		buf = buf[:0]
+		for _, w := range words[:n] {
+			buf = binary.LittleEndian.AppendUint64(buf, w)
+		}
+		words, sum = words[n:], crc32.Update(sum, filterTable, buf)
+		if _, err := f.Write(buf); err != nil {
+			return err
+		}
+	}
+	_, err := f.Write(binary.LittleEndian.AppendUint32(nil, sum))
+	return err
 }
 
 // dropFilter removes the file: a pack that the index knew has entries now that were
