@@ -94,11 +94,11 @@ func overwrite(path string, p []byte, off, size int64) (int, error) {
 }
 
 // overwriteShare overwrites about a share of a file's extents, in runs of 64 KiB at
-// places that seed chooses, and returns how many bytes it wrote.
-func overwriteShare(path string, extents [][2]int64, share float64, seed uint64) (written int64, err error) {
+// places that seed chooses, and returns where, as offset and length.
+func overwriteShare(path string, extents [][2]int64, share float64, seed uint64) (changed [][2]int64, err error) {
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	defer f.Close()
 	src := rand.NewPCG(seed, 1)
@@ -111,10 +111,19 @@ func overwriteShare(path string, extents [][2]int64, share float64, seed uint64)
 			}
 			fillNoise(buf, src)
 			if _, err := f.WriteAt(buf, at); err != nil {
-				return written, err
+				return changed, err
 			}
-			written += changeRun
+			changed = append(changed, [2]int64{at, changeRun})
 		}
 	}
-	return written, f.Sync()
+	return changed, f.Sync()
+}
+
+// writeRanges writes ranges as restore --changed reads them.
+func writeRanges(path string, ranges [][2]int64) error {
+	var text []byte
+	for _, r := range ranges {
+		text = fmt.Appendf(text, "%d %d\n", r[0], r[1])
+	}
+	return os.WriteFile(path, text, 0o644)
 }

@@ -10,6 +10,7 @@ var restoreRoads = []entry{
 	{"restore to a raw file", "restore", true, (*bench).restore},
 	{"restore to a raw file, half-compressible", "restore", true, (*bench).restoreHalf},
 	{"restore onto a disk that differs by 1 %", "restore", true, (*bench).restoreOnto},
+	{"restore onto a disk that differs by 1 %, the disk in the page cache", "restore", true, (*bench).restoreOntoWarm},
 	{"restore as qcow2", "restore", true, (*bench).restoreQcow2},
 }
 
@@ -89,29 +90,59 @@ func (b *bench) restoreHalf(ctx context.Context) (*Road, error) {
 
 // restoreOnto restores onto a copy of the disk of which 1 % was overwritten.
 func (b *bench) restoreOnto(ctx context.Context) (*Road, error) {
+	return b.restoresOnto(ctx, "")
+}
+
+// restoreOntoWarm does so where a VM has just run on that disk: it is in the page cache,
+// the store is not.
+func (b *bench) restoreOntoWarm(ctx context.Context) (*Road, error) {
+	return b.restoresOnto(ctx, b.path("onto"))
+}
+
+// restoresOnto holds restores onto a disk in the directory onto against a full one, and
+// against reading that disk and hashing it. The files in warms are in the page cache.
+func (b *bench) restoresOnto(ctx context.Context, warms string) (*Road, error) {
 	d := b.web
 	store, err := b.captured(ctx, d)
 	if err != nil {
 		return nil, err
 	}
-	onto := b.path("onto.raw")
+	if err := os.MkdirAll(b.path("onto"), 0o755); err != nil {
+		return nil, err
+	}
+	onto, list := b.path("onto/onto.raw"), b.path("onto.changed")
+	if err := removeFile(onto); err != nil {
+		return nil, err
+	}
 	if _, err := b.holdfast(ctx, d.data, store, "restore", d.name, onto); err != nil {
 		return nil, err
 	}
-	b.closers = append(b.closers, func() error { return os.Remove(onto) })
-	extents, err := dataExtents(d.path)
+	b.closers = append(b.closers, func() error { return os.RemoveAll(b.path("onto")) })
+	extents, err := dataExtents(onto)
 	if err != nil {
 		return nil, err
 	}
+	change := func(_ context.Context, round int) error {
+		changed, err := overwriteShare(onto, extents, 0.01, uint64(round))
+		if err != nil {
+			return err
+		}
+		return writeRanges(list, changed)
+	}
+	onDisk := func(name string, flags ...string) contestant {
+		return contestant{name: name, prepare: change, warms: warms, run: func(ctx context.Context, _ int) (Sample, error) {
+			return b.holdfast(ctx, d.data, store, append(append([]string{"restore", "--overwrite"}, flags...), d.name, onto)...)
+		}}
+	}
 	full := named("holdfast, to a new file", b.restoring(store, d))
-	over := contestant{name: "holdfast, onto the disk", prepare: func(_ context.Context, round int) error {
-		_, err := overwriteShare(onto, extents, 0.01, uint64(round))
-		return err
-	}, run: func(ctx context.Context, _ int) (Sample, error) {
-		return b.holdfast(ctx, d.data, store, "restore", "--overwrite", d.name, onto)
-	}}
-	return &Road{unit: rateUnit, about: "web, its data bytes", contestants: []contestant{full, over},
-		goals: []Goal{atLeast(over.name, full.name, byRate, 5)}}, nil
+	over, tracked := onDisk("holdfast, onto the disk"), onDisk("holdfast, by its changed blocks", "--changed", list)
+	bound := b.hashesAtBest(onto, extents)
+	bound.warms = warms
+	return &Road{unit: rateUnit, about: "web, its data bytes", contestants: []contestant{full, bound, over, tracked}, goals: []Goal{
+		atLeast(over.name, full.name, byRate, 5),
+		atLeast(over.name, bound.name, byRate, 0.8),
+		atLeast(tracked.name, full.name, byRate, 5),
+	}}, nil
 }
 
 // restoreQcow2 is held against qemu's own conversion of the raw file.

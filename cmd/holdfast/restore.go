@@ -26,6 +26,7 @@ type restoreOptions struct {
 	Format    image.Format
 	Overwrite bool
 	Skip      bool   // leave out what is damaged
+	Changed   string // a list of what changed on To since it was as the version; "-": standard input
 	To        string // a file, device or directory; "-": standard output
 }
 
@@ -33,7 +34,7 @@ func restoreCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "restore",
 		Usage:     "write the disks of a version to files or block devices",
-		UsageText: "holdfast restore VM[@VERSION] [--disk D] [--format F] [--overwrite] [--skip-damaged] OUT",
+		UsageText: "holdfast restore VM[@VERSION] [--disk D] [--format F] [--overwrite [--changed LIST]] [--skip-damaged] OUT",
 		Description: refHelp + `
 
 OUT is a new file; with --overwrite it may also be a file or block device that
@@ -41,6 +42,13 @@ exists, where only the blocks that differ are written. - is standard output. A
 version with several disks is restored whole into the directory OUT, unless --disk
 names one. Every chunk is proved as it is read; a restore to a new file that fails or
 is stopped leaves no file.
+
+With --changed only what LIST names is read, compared and written, in a small part of
+the time. LIST (- is standard input) is what was changed on OUT since it was as this version,
+or more than that: a map of qemu's dirty bitmap as nbdinfo prints it, the answer of
+vSphere's QueryChangedDiskAreas as JSON, or lines of offset and length in bytes. What LIST
+does not name is trusted to be right and is not looked at: holdfast verify --against
+proves the whole of OUT afterwards. OUT is raw and of the disk's size, or a device.
 
 A version with damage is refused with status 3. With --skip-damaged everything else is
 written: the damaged ranges are zeros, and OUT.skipped.json lists each of them and the
@@ -51,6 +59,7 @@ is 3 then, too.`,
 holdfast restore web web.raw
 holdfast restore web@2026-11-20 --format qcow2 /img/web.qcow2
 holdfast restore db --disk vdb --overwrite /dev/vg0/db-data
+holdfast restore web@2026-11-20 --overwrite --changed dirty.json /img/web.raw
 holdfast restore web - | ssh host 'dd of=/dev/vg0/web bs=4M'
 holdfast restore web --skip-damaged web.raw
 `, exitOK, exitFailure, exitUsage, exitDamage, exitNotFound, exitStore, exitInterrupted),
@@ -59,6 +68,7 @@ holdfast restore web --skip-damaged web.raw
 			&cli.StringFlag{Name: "format", Usage: "write `FORMAT`: raw, qcow2, vhd, vhdx or vmdk", Value: "raw"},
 			&cli.BoolFlag{Name: "skip-damaged", DisableDefaultText: true, Usage: "write zeros where the version is damaged, and a map of it"},
 			&cli.BoolFlag{Name: "overwrite", DisableDefaultText: true, Usage: "OUT may exist; write only what differs"},
+			&cli.StringFlag{Name: "changed", Usage: "with --overwrite: deal only with what `LIST` says was changed on OUT, and trust the rest"},
 		},
 		Action: func(c *cli.Context) error {
 			opts, err := commonOf(c)
@@ -68,12 +78,18 @@ holdfast restore web --skip-damaged web.raw
 			if c.NArg() != 2 {
 				return withHint(usagef("restore needs a version and where to write it"), "holdfast restore VM[@VERSION] OUT")
 			}
-			o := restoreOptions{common: opts, Ref: c.Args().Get(0), To: c.Args().Get(1), Disk: c.String("disk"), Overwrite: c.Bool("overwrite"), Skip: c.Bool("skip-damaged")}
+			o := restoreOptions{common: opts, Ref: c.Args().Get(0), To: c.Args().Get(1), Disk: c.String("disk"), Overwrite: c.Bool("overwrite"), Skip: c.Bool("skip-damaged"), Changed: c.String("changed")}
+			if c.IsSet("changed") && o.Changed == "" {
+				return usagef("--changed \"\": name a file, or - for standard input")
+			}
 			if o.Skip && o.To == "-" {
 				return usagef("--skip-damaged writes a map beside OUT, and standard output has no place beside it")
 			}
 			if o.Format, err = image.ParseFormat(c.String("format")); err != nil {
 				return usagef("--format %q: want raw, qcow2, vhd, vhdx or vmdk", c.String("format"))
+			}
+			if err := o.checkChanged(); err != nil {
+				return err
 			}
 			return runRestore(c.Context, o)
 		},
@@ -96,6 +112,7 @@ type restoredView struct {
 	SameBytes       int64   `json:"same_bytes"`    // found as they should be
 	HoleBytes       int64   `json:"hole_bytes"`    // zeros that needed no writing
 	DurationSeconds float64 `json:"duration_seconds"`
+	TrustedBytes    int64   `json:"trusted_bytes,omitempty"` // not among what changed: neither read nor written
 	SkippedBytes    int64   `json:"skipped_bytes,omitempty"` // damaged: zeros in the image
 	SkippedMap      string  `json:"skipped_map,omitempty"`   // the file that lists them
 }
@@ -109,6 +126,9 @@ func runRestore(ctx context.Context, opts restoreOptions) error {
 	return withStore(ctx, opts.common, func(h *owner.Handle) error {
 		v, err := resolve(ctx, h, opts.Ref)
 		if err != nil {
+			return err
+		}
+		if err := opts.oneDisk(v); err != nil {
 			return err
 		}
 		targets, err := restoreTargets(opts, v)
@@ -172,6 +192,10 @@ func diskList(v *catalog.Version) string {
 
 // restoreDisk restores one disk and shows how far it is.
 func restoreDisk(ctx context.Context, h *owner.Handle, opts restoreOptions, v *catalog.Version, t restoreTarget) (restoredView, error) {
+	changed, err := opts.changedOn(t.disk)
+	if err != nil {
+		return restoredView{}, err
+	}
 	progress := new(restore.Progress)
 	end := opts.Console.watch(gauge{
 		what:  "restoring " + nameText(t.disk.Name),
@@ -180,7 +204,7 @@ func restoreDisk(ctx context.Context, h *owner.Handle, opts restoreOptions, v *c
 	})
 	defer end()
 	mapPath := ""
-	ro := restore.Options{Disk: t.disk, Time: v.Time, Format: opts.Format, Out: t.out, Overwrite: opts.Overwrite, Progress: progress}
+	ro := restore.Options{Disk: t.disk, Time: v.Time, Format: opts.Format, Out: t.out, Overwrite: opts.Overwrite, Changed: changed, Progress: progress}
 	if opts.Skip {
 		ro.Skip = func(list []restore.Skipped) (err error) {
 			m := skippedMap{VM: v.VM, VMBytes: viewName(v.VM).Bytes, Version: v.ID, Disk: t.disk.Name, DiskRaw: viewName(t.disk.Name).Bytes, Out: t.out, Format: string(opts.Format), Ranges: list}
@@ -192,7 +216,6 @@ func restoreDisk(ctx context.Context, h *owner.Handle, opts restoreOptions, v *c
 		}
 	}
 	var res restore.Result
-	var err error
 	if t.out == "-" {
 		res, err = restore.Stream(ctx, h, ro, opts.Out)
 	} else {
@@ -208,7 +231,7 @@ func restoreDisk(ctx context.Context, h *owner.Handle, opts restoreOptions, v *c
 }
 
 func viewRestored(t restoreTarget, r restore.Result, mapPath string) restoredView {
-	v := restoredView{nameView: viewName(t.disk.Name), Out: t.out, SizeBytes: r.Size, WrittenBytes: r.Written, SameBytes: r.Same, HoleBytes: r.Holes, DurationSeconds: r.Duration.Seconds(), SkippedMap: mapPath}
+	v := restoredView{nameView: viewName(t.disk.Name), Out: t.out, SizeBytes: r.Size, WrittenBytes: r.Written, SameBytes: r.Same, HoleBytes: r.Holes, TrustedBytes: r.Trusted, DurationSeconds: r.Duration.Seconds(), SkippedMap: mapPath}
 	for _, s := range r.Skipped {
 		v.SkippedBytes += s.Length
 	}
@@ -241,11 +264,15 @@ func printRestored(opts restoreOptions, res restoreResult) error {
 		if d.SkippedBytes > 0 {
 			fmt.Fprintf(out, "  DAMAGED: %s could not be read and are zeros in it; %s lists where\n", sizeText(d.SkippedBytes), oneLine(d.SkippedMap))
 		}
-		if err := printPairs(out, "  ", []pair{
+		pairs := []pair{
 			{"written", fmt.Sprintf("%s%s", sizeText(d.WrittenBytes), same)},
 			{"holes", sizeText(d.HoleBytes)},
-			{"took", fmt.Sprintf("%s, %s", durationText(took), rateText(d.SizeBytes, took))},
-		}); err != nil {
+			{"took", fmt.Sprintf("%s, %s", durationText(took), rateText(d.SizeBytes-d.TrustedBytes, took))},
+		}
+		if opts.Changed != "" {
+			pairs = append(pairs, pair{"trusted", sizeText(d.TrustedBytes) + " that the list does not name, not looked at"})
+		}
+		if err := printPairs(out, "  ", pairs); err != nil {
 			return err
 		}
 	}

@@ -9,6 +9,9 @@
 // neither fetched nor decoded. All maps of the version are proved before the
 // first write, and a file gets its size after the last one.
 //
+// With Options.Changed only those ranges of a target that exists are dealt with; all
+// else of it is trusted to be the version's, and neither read nor written.
+//
 // Every chunk is proved against its id on its way; a chunk that does not come
 // back ends the restore with an error that names it.
 //

@@ -38,6 +38,9 @@ type Options struct {
 	Overwrite bool         // Out may exist; only what differs is written
 	Workers   int          // windows worked on at once; 0: by the machine
 	Progress  *Progress    // nil: not told
+	// Changed, of a raw disk onto a target of its size: all else of the target is
+	// trusted to be the version's, and neither read nor written. nil: all is dealt with.
+	Changed Changed
 	// Skip is called, when all else is written and before the image gets its
 	// name, with what did not come back and is zeros in it, unless that is
 	// nothing; its error ends the restore. nil: damage ends the restore.
@@ -48,9 +51,10 @@ type Options struct {
 type Result struct {
 	Size     int64         `json:"size"`
 	Written  int64         `json:"written_bytes"`
-	Same     int64         `json:"same_bytes"` // found as they should be in the target
-	Holes    int64         `json:"hole_bytes"` // zeros that did not have to be written
-	Skipped  []Skipped     `json:"skipped"`    // damaged, and left out
+	Same     int64         `json:"same_bytes"`    // found as they should be in the target
+	Holes    int64         `json:"hole_bytes"`    // zeros that did not have to be written
+	Trusted  int64         `json:"trusted_bytes"` // not among what changed
+	Skipped  []Skipped     `json:"skipped"`       // damaged, and left out
 	Duration time.Duration `json:"duration_ns"`
 }
 
@@ -92,7 +96,13 @@ func open(store Store, opts Options) (*job, error) {
 		chunks.Close()
 		return nil, err
 	}
-	j.prog.Total.Store(j.img.Size())
+	if opts.Changed != nil {
+		if err := j.forChanged(); err != nil {
+			chunks.Close()
+			return nil, err
+		}
+	}
+	j.prog.Total.Store(j.ranges().Bytes())
 	return j, nil
 }
 
@@ -121,13 +131,13 @@ func Run(ctx context.Context, store Store, opts Options) (Result, error) {
 }
 
 func (j *job) run(ctx context.Context) (Result, error) {
-	t, err := openTarget(j.opts.Out, j.opts.Overwrite, j.img.Size())
+	t, err := j.target()
 	if err != nil {
 		return Result{}, err
 	}
 	if !t.fresh && j.opts.Skip == nil {
 		// Every map is proved before what is there is touched.
-		if err := j.disk.Check(ctx); err != nil {
+		if err := j.checkMaps(ctx); err != nil {
 			return Result{}, errors.Join(err, t.abandon())
 		}
 	}

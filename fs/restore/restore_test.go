@@ -134,8 +134,8 @@ func mustRun(t *testing.T, s *countingStore, o Options) Result {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if res.Written+res.Same+res.Holes != res.Size {
-		t.Errorf("written %d, same %d and holes %d are not %d", res.Written, res.Same, res.Holes, res.Size)
+	if res.Written+res.Same+res.Holes+res.Trusted != res.Size || (res.Trusted != 0 && o.Changed == nil) {
+		t.Errorf("written %d, same %d, holes %d and trusted %d are not %d", res.Written, res.Same, res.Holes, res.Trusted, res.Size)
 	}
 	return res
 }

@@ -50,7 +50,7 @@ func (j *job) write(ctx context.Context, t *target) (Result, error) {
 	work := make(chan []window, aheadWindows)
 	g.Go(func() error {
 		defer close(work)
-		return j.plan(ctx, t, from, work)
+		return (&planner{job: j, t: t, from: from, work: work}).plan(ctx)
 	})
 	for range j.opts.Workers {
 		g.Go(func() error {
@@ -74,7 +74,8 @@ func (j *job) write(ctx context.Context, t *target) (Result, error) {
 		})
 	}
 	err := g.Wait()
-	res.Holes = res.Size - res.Written - res.Same
+	res.Trusted = res.Size - j.ranges().Bytes()
+	res.Holes = res.Size - res.Trusted - res.Written - res.Same
 	return res, err
 }
 
@@ -83,58 +84,85 @@ func (j *job) write(ctx context.Context, t *target) (Result, error) {
 // compressed, and for one more. What is dropped before it is wanted is read twice.
 func aheadBytes(workers int) int { return (workers + aheadWindows + 2) * windowBytes }
 
-// plan hands out windows, those of one aligned run of windowBytes together. On a
-// fresh target holes are left out; on one that exists they must become zeros.
-func (j *job) plan(ctx context.Context, t *target, from *direct, work chan<- []window) error {
-	size := j.img.Size()
-	var wins []window
-	hand := func() error {
-		if len(wins) == 0 {
-			return nil
-		}
-		if last := wins[len(wins)-1]; t.fresh && j.opts.Format == image.Raw {
-			from.ahead(ctx, wins[0].off, last.off+int64(last.length))
-		}
-		select {
-		case work <- wins:
-			wins = nil
-			return nil
-		case <-ctx.Done():
-			return ctx.Err()
+// planner hands out windows, those of one aligned run of windowBytes together.
+type planner struct {
+	*job
+	t    *target
+	from *direct
+	work chan<- []window
+	wins []window // of one run, not handed out
+}
+
+func (p *planner) plan(ctx context.Context) error {
+	for _, r := range p.ranges() {
+		if err := p.planRange(ctx, r.Off, r.end()); err != nil {
+			return err
 		}
 	}
-	for off := int64(0); off < size; {
-		length, data, err := image.Extent(ctx, j.img, j.disk, off)
+	return p.hand(ctx)
+}
+
+// planRange goes over [off, end). On a fresh target holes are left out; on one that
+// exists they must become zeros.
+func (p *planner) planRange(ctx context.Context, off, end int64) error {
+	for off < end {
+		length, data, err := image.Extent(ctx, p.img, p.disk, off)
 		if err != nil && !errors.Is(err, io.EOF) {
 			return fmt.Errorf("at byte %d: %w", off, err)
 		}
-		end := off + min(length, size-off)
-		if !data && t.zeroed(off) >= end {
-			j.prog.Done.Add(end - off)
-			off = end
+		to := off + min(length, end-off)
+		if !data && p.t.zeroed(off) >= to {
+			p.prog.Done.Add(to - off)
+			off = to
 			continue
 		}
-		if end, err = j.widen(ctx, off, end, data); err != nil {
+		if to, err = p.widen(ctx, off, to, end, data); err != nil {
 			return err
 		}
-		for off < end {
-			n := min(end, (off/windowBytes+1)*windowBytes) - off
-			if len(wins) > 0 && wins[0].off/windowBytes != off/windowBytes {
-				if err := hand(); err != nil {
-					return err
-				}
-			}
-			wins = append(wins, window{off, int(n), !data})
-			off += n
+		if err := p.add(ctx, off, to, !data); err != nil {
+			return err
 		}
+		off = to
 	}
-	return hand()
+	return nil
 }
 
-// widen extends a run of one sort as far as runs of that sort follow, at least
-// to the window's end if it can: whole windows decode fastest.
-func (j *job) widen(ctx context.Context, off, end int64, data bool) (int64, error) {
-	for end < j.img.Size() && end < off+16*windowBytes {
+// add cuts [off, end), which is of one sort, into windows.
+func (p *planner) add(ctx context.Context, off, end int64, hole bool) error {
+	for off < end {
+		n := min(end, (off/windowBytes+1)*windowBytes) - off
+		if len(p.wins) > 0 && p.wins[0].off/windowBytes != off/windowBytes {
+			if err := p.hand(ctx); err != nil {
+				return err
+			}
+		}
+		p.wins = append(p.wins, window{off, int(n), hole})
+		off += n
+	}
+	return nil
+}
+
+// hand gives the windows at hand to a worker.
+func (p *planner) hand(ctx context.Context) error {
+	if len(p.wins) == 0 {
+		return nil
+	}
+	if last := p.wins[len(p.wins)-1]; p.t.fresh && p.opts.Format == image.Raw {
+		p.from.ahead(ctx, p.wins[0].off, last.off+int64(last.length))
+	}
+	select {
+	case p.work <- p.wins:
+		p.wins = nil
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// widen extends a run of one sort as far as runs of that sort follow before most, at
+// least to the window's end if it can: whole windows decode fastest.
+func (j *job) widen(ctx context.Context, off, end, most int64, data bool) (int64, error) {
+	for end < most && end < off+16*windowBytes {
 		length, more, err := image.Extent(ctx, j.img, j.disk, end)
 		if err != nil {
 			return 0, fmt.Errorf("at byte %d: %w", end, err)
@@ -144,7 +172,7 @@ func (j *job) widen(ctx context.Context, off, end int64, data bool) (int64, erro
 		}
 		end += min(length, math.MaxInt64-end)
 	}
-	return min(end, j.img.Size()), nil
+	return min(end, most), nil
 }
 
 type worker struct {
