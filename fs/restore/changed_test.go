@@ -186,30 +186,35 @@ func TestChangedTargets(t *testing.T) {
 // one elsewhere does not matter.
 func TestChangedWithDamage(t *testing.T) {
 	s := newStore(t)
-	b := diskBytes(33, 16<<20)
+	const regions = 10 // more than are under way at once: the first are written before the last is looked at
+	b := diskBytes(33, regions*disk.RegionSize)
 	d := s.put(t, b)
 	maps := s.ids(t, d, pack.KindRegionMap)
-	if len(maps) != 4 {
+	if len(maps) != regions {
 		t.Fatalf("%d regions", len(maps))
 	}
-	s.hurt = maps[2]
-	now := bytes.Clone(b)
-	out := filepath.Join(t.TempDir(), "disk")
-	for at, works := range map[int64]bool{1 << 20: true, 2*disk.RegionSize + 77: false} {
-		now[at] ^= 1
+	s.hurt = maps[regions-1]
+	for end, works := range map[int64]bool{regions - 1: true, regions: false} {
+		now, want := bytes.Clone(b), b
+		var list Changed
+		for n := range end {
+			list = append(list, Range{n*disk.RegionSize + 5, 9 << 10})
+		}
+		for _, r := range list {
+			now[r.Off] ^= 1
+		}
+		if !works {
+			want = now
+		}
+		out := filepath.Join(t.TempDir(), "disk")
 		if err := os.WriteFile(out, now, 0o600); err != nil {
 			t.Fatal(err)
 		}
 		var damage *pack.Damage
-		_, err := Run(context.Background(), s, Options{Disk: d, Out: out, Overwrite: true, Changed: Changed{{5, 5}, {at, 1}}})
-		if works == errors.As(err, &damage) {
-			t.Errorf("a change at %d: %v", at, err)
+		if _, err := Run(context.Background(), s, Options{Disk: d, Out: out, Overwrite: true, Changed: list, Workers: 1}); works != (err == nil) || !works && !errors.As(err, &damage) {
+			t.Errorf("changes in %d regions: %v", end, err)
 		}
-		if works {
-			now[at] ^= 1
-		}
-		sameFile(t, out, now)
-		now[at] = b[at]
+		sameFile(t, out, want)
 	}
 }
 
