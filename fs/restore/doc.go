@@ -19,7 +19,7 @@
 // the image, also onto a target that exists, and are told one by one.
 //
 // Long runs of a new file are written past the page cache, where the file system
-// allows it. In the process that owns the store chunks are read in the order of its
+// allows it, and those of a target that exists are read past it, unless it has them. In the process that owns the store chunks are read in the order of its
 // packs (chunkstore.Rows), and for a new raw file ahead and past the page cache, while
 // the cores decode.
 //

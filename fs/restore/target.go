@@ -19,6 +19,7 @@ var ErrExists = errors.New("it exists already; name another, or write over it wi
 type target struct {
 	file     *os.File
 	uncached *uncached // of a new file; nil: all goes through the page cache
+	intake   *intake   // of one that exists
 	path     string
 	temp     string // the file's name until finish; "" for a target that existed
 	fresh    bool   // reads as zeros all over
@@ -70,7 +71,7 @@ func existingFile(path string, size int64) (*target, error) {
 		return nil, err
 	}
 	// It gets its size in the end, when everything else has gone well.
-	return &target{file: f, path: path, size: size}, nil
+	return &target{file: f, intake: newIntake(f), path: path, size: size}, nil
 }
 
 // openDevice opens a block device for exclusive use: the kernel refuses one
@@ -90,7 +91,7 @@ func openDevice(path string, size int64) (*target, error) {
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
-	return &target{file: f, path: path, device: true, size: size}, nil
+	return &target{file: f, intake: newIntake(f), path: path, device: true, size: size}, nil
 }
 
 // zeroed returns how far the target surely reads as zeros from off.
@@ -124,8 +125,8 @@ func (t *target) finish() error {
 	if err := t.file.Sync(); err != nil {
 		return errors.Join(fmt.Errorf("sync: %w", err), t.abandon())
 	}
-	if err := t.uncached.close(); err != nil {
-		t.uncached = nil
+	err := errors.Join(t.uncached.close(), t.intake.close())
+	if t.uncached, t.intake = nil, nil; err != nil {
 		return errors.Join(err, t.abandon())
 	}
 	if t.temp == "" {
@@ -159,7 +160,7 @@ func syncDir(path string) error {
 // abandon gives the target up. A new file goes; one that existed is left as
 // far as it got.
 func (t *target) abandon() error {
-	err := errors.Join(t.file.Close(), t.uncached.close())
+	err := errors.Join(t.file.Close(), t.uncached.close(), t.intake.close())
 	if t.temp != "" {
 		err = errors.Join(err, os.Remove(t.temp))
 	}

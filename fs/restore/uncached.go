@@ -115,4 +115,8 @@ func (b windowBuffer) at(win window) []byte {
 	return b.pages[from : from+win.length]
 }
 
-func (b windowBuffer) free() { unix.Munmap(b.mapped) }
+func (b windowBuffer) free() {
+	if b.mapped != nil {
+		unix.Munmap(b.mapped)
+	}
+}

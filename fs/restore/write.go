@@ -59,7 +59,7 @@ func (j *job) write(ctx context.Context, t *target) (Result, error) {
 				return err
 			}
 			defer func() {
-				w.buf.free()
+				w.free()
 				mu.Lock()
 				defer mu.Unlock()
 				res.Written += w.res.Written
@@ -180,16 +180,25 @@ type worker struct {
 	*target
 	disk *direct // for this worker alone
 	buf  windowBuffer
-	have []byte // of the target; nil until it is needed
+	have windowBuffer // of a target that exists
 	res  Result
 }
 
 func newWorker(j *job, t *target, from *direct) (*worker, error) {
-	buf, err := newWindowBuffer(windowBytes)
-	if err != nil {
-		return nil, err
+	w := &worker{job: j, target: t, disk: from}
+	var err error
+	if w.buf, err = newWindowBuffer(windowBytes); err != nil || t.fresh {
+		return w, err
 	}
-	return &worker{job: j, target: t, disk: from, buf: buf}, nil
+	if w.have, err = newWindowBuffer(windowBytes); err != nil {
+		w.free()
+	}
+	return w, err
+}
+
+func (w *worker) free() {
+	w.buf.free()
+	w.have.free()
 }
 
 // doAll brings the windows of one aligned run of windowBytes to what they should be.
@@ -212,14 +221,9 @@ func (w *worker) do(ctx context.Context, win window) error {
 		}
 		return w.put(want, win.off)
 	}
-	if w.have == nil {
-		w.have = make([]byte, windowBytes)
-	}
-	have := w.have[:win.length]
-	if n, err := w.file.ReadAt(have, win.off); err != nil && !errors.Is(err, io.EOF) {
-		return fmt.Errorf("read the target: %w", err)
-	} else if n < len(have) {
-		clear(have[n:]) // a target that was shorter is extended by zeros
+	have, err := w.intake.read(w.have, win)
+	if err != nil {
+		return err
 	}
 	if w.opts.Format == image.Raw && !win.hole {
 		return w.patchByID(ctx, win, have)
