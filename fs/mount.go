@@ -52,10 +52,10 @@ type Mounted struct {
 }
 
 // Mount mounts store on the directory dir and returns when the tree answers. Own
-// memory: opts.Cache, an eighth more for prefetched chunks, 64 MiB for decoded
-// maps, 64 MiB of request buffers and as much again of chunks and buffers on
-// their way to the kernel under full load, 6 MiB to read guests' files ahead, and
-// about 2 KiB for each name that the kernel remembers. The store must stay open until Wait returns.
+// memory: opts.Cache, 64 MiB for decoded maps, 64 MiB of request buffers and as much
+// again of chunks and buffers on their way to the kernel under full load, 6 MiB to read
+// guests' files ahead, and about 2 KiB for each name that the kernel remembers. The
+// store must stay open until Wait returns.
 //
 // dir must be an empty directory. A mount there whose process died is removed;
 // a live one is ErrMounted.

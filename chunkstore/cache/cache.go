@@ -42,8 +42,8 @@ type PartGetter interface {
 
 // Options bound a cache. The zero value works.
 type Options struct {
-	Bytes    int64 // for chunks that were asked for; 0: 256 MiB
-	Prefetch int64 // for prefetched chunks that nobody asked for yet; 0: Bytes/8
+	Bytes    int64 // for all; 0: 256 MiB
+	Prefetch int64 // of them, at most, for prefetched chunks that nobody asked for yet; 0: Bytes/8
 	Workers  int   // chunks loaded at a time; 0: one a core
 	// Part is the plain bytes that the store decodes alone, a power of two from
 	// 4096 to below pack.MaxChunk. Otherwise, and where the Getter is no
@@ -95,8 +95,9 @@ func New(get Getter, opt Options) (*Cache, error) {
 	c.ctx, c.stop = context.WithCancel(context.Background())
 	n := shardCount(opt)
 	c.shards = make([]shard, n)
+	c.buffers.limit = opt.Bytes / idleShare
 	for i := range c.shards {
-		c.shards[i].init(opt.Bytes/int64(n), opt.Prefetch/int64(n))
+		c.shards[i].init((opt.Bytes-c.buffers.limit)/int64(n), opt.Prefetch/int64(n))
 	}
 	c.pool.init(opt.Workers, c.parts != nil)
 	for range opt.Workers {
@@ -183,7 +184,7 @@ func (c *Cache) begin(k key, plainLen int) *Chunk {
 
 // Ready does what the next loads would have to do first, which is to get memory. It is
 // for who has just answered a reader, and takes some 10 µs where there is anything to
-// do. What it keeps, a buffer of each class at most, is not charged (0.5 MB in all).
+// do.
 func (c *Cache) Ready() { c.buffers.refill() }
 
 // Want names a chunk to prefetch and its plain length.

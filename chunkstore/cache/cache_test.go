@@ -113,8 +113,8 @@ func checkAccounts(t testing.TB, c *Cache) {
 		if used != s.used || ahead != s.usedAhead || s.fresh.bytes+s.passed.bytes+s.kept.bytes != used || s.ahead.bytes != ahead {
 			t.Errorf("shard %d: charged %d and %d, there %d and %d, listed %d, %d and %d", i, s.used, s.usedAhead, used, ahead, s.fresh.bytes, s.kept.bytes, s.ahead.bytes)
 		}
-		if s.used > s.limit || s.usedAhead > s.limitAhead {
-			t.Errorf("shard %d: %d of %d and %d of %d bytes", i, s.used, s.limit, s.usedAhead, s.limitAhead)
+		if s.used+s.usedAhead > s.limit || s.usedAhead > s.limitAhead {
+			t.Errorf("shard %d: %d bytes, and %d of %d, of %d", i, s.used, s.usedAhead, s.limitAhead, s.limit)
 		}
 		if len(s.chunks) != s.fresh.n+s.passed.n+s.kept.n+s.ahead.n {
 			t.Errorf("shard %d: %d chunks, %d listed", i, len(s.chunks), s.fresh.n+s.kept.n+s.ahead.n)

@@ -30,7 +30,7 @@
 //	   a stream went past ├> passed: first in, first out, a sixteenth
 //	                      │ leaves; its id is remembered for a while
 //	asked for again ──> kept: second chance (CLOCK)
-//	prefetched ───────> ahead: its own small budget; asked for: goes to fresh
+//	prefetched ───────> ahead: at most a share of its own; asked for: goes to fresh
 //
 // Who reads a stream through the mount does not come back for what he has had: the
 // kernel keeps it. What is passed goes first, so the buffers come round while they are
@@ -45,11 +45,11 @@
 //
 // Buffers come from size classes with room for pack.Slack behind the plain
 // bytes, and are charged with what the allocator takes for them plus the
-// bookkeeping. A load reserves its bytes before it starts. What is charged is
-// at most
+// bookkeeping. A load reserves its bytes before it starts. A sixteenth of Bytes is for
+// buffers between two chunks. What is charged and what waits is at most
 //
-//	Bytes + Prefetch + (what callers hold and the workers load, where that
-//	                    alone exceeds the budget of its shard)
+//	Bytes + (what callers hold and the workers load, where that
+//	         alone exceeds the budget of its shard)
 //
 // because a chunk that somebody holds can't be given up; when it is released
 // the excess goes at once. A chunk that waits for a worker has no buffer.

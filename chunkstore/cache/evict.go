@@ -14,13 +14,13 @@ func (s *shard) trim() {
 
 // makeRoom evicts until the budget is kept or everything left is held.
 func (s *shard) makeRoom() {
-	if s.used <= s.limit {
+	if s.used+s.usedAhead <= s.limit {
 		return
 	}
 	// Set before looking at anyone's references: who releases after that
 	// look sees the flag and trims.
 	s.over.Store(true)
-	for s.used > s.limit {
+	for s.used+s.usedAhead > s.limit {
 		if s.evict(&s.passed) {
 			continue
 		}
@@ -28,7 +28,7 @@ func (s *shard) makeRoom() {
 		if s.fresh.bytes > s.limit/4 || s.kept.n == 0 {
 			first, second = second, first
 		}
-		if !s.evict(first) && !s.evict(second) {
+		if !s.evict(first) && !s.evict(second) && !s.evict(&s.ahead) {
 			return
 		}
 	}

@@ -7,7 +7,7 @@ import (
 
 // shard is the part of a cache that one mutex guards.
 type shard struct {
-	over atomic.Bool // used may exceed limit: a release must trim
+	over atomic.Bool // what is charged may exceed limit: a release must trim
 	mu   sync.Mutex  // guards all below
 	// chunks knows every chunk that waits, loads or is there.
 	chunks map[key]*Chunk
@@ -18,7 +18,7 @@ type shard struct {
 	passed list // there, asked for once, and a stream went past its end
 	gone   ghosts
 
-	limit, limitAhead int64
+	limit, limitAhead int64 // limitAhead of limit
 	used, usedAhead   int64 // charged, with what loads
 	count             Stats
 	_                 [64]byte // shards' mutexes lie on cache lines of their own
@@ -110,6 +110,7 @@ func (s *shard) reserve(ch *Chunk) bool {
 		}
 		s.usedAhead += charge
 		ch.charge = charge
+		s.makeRoom()
 	case ch.refs.Load() == 1:
 		s.forget(ch, errAbandoned)
 		return false
@@ -145,8 +146,8 @@ func (s *shard) finish(ch *Chunk, buf *buffer, n int, whole bool) {
 		s.ahead.pushBack(ch)
 	} else {
 		s.admit(ch)
-		s.makeRoom()
 	}
+	s.makeRoom()
 	close(ch.done)
 }
 
