@@ -4,6 +4,7 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
+	"runtime/metrics"
 	"sync"
 )
 
@@ -32,3 +33,54 @@ func spreadThreads() {
 }
 
 var spread sync.Once
+
+const (
+	// mountGarbage is what a mount lets lie until it is collected. Nearly all that lives in
+	// one is buffers, in which the collector has nothing to look at: a collection is
+	// cheap, and by the runtime's own measure as much again as lives would lie about.
+	mountGarbage  = 64 << 20
+	leastPercent  = 20 // of what lives: so that much of it is not looked through all the time
+	normalPercent = 100
+)
+
+// collectEarly makes the collector run when about so many bytes of garbage lie about,
+// whatever lives, unless the environment says something else. It is for the rest of the
+// process's life, and only its first call counts.
+func collectEarly(garbage uint64) {
+	if os.Getenv("GOGC") == "" {
+		early.Do(func() { paceCollector(garbage, debug.SetGCPercent) })
+	}
+}
+
+var early sync.Once
+
+// paceCollector sets what may lie about, in percent of what lives, after each collection.
+func paceCollector(garbage uint64, set func(percent int) int) {
+	type witness struct{ _ *int } // a pointer, or it would share its memory with others
+	was := normalPercent
+	var next func(struct{})
+	next = func(struct{}) {
+		if p := percentOf(garbage, liveHeap()); p != was { // the world is stopped to set it
+			set(p)
+			was = p
+		}
+		runtime.AddCleanup(new(witness), next, struct{}{})
+	}
+	next(struct{}{})
+}
+
+// percentOf is garbage in percent of live, where that is neither too little nor more than
+// anybody else has.
+func percentOf(garbage, live uint64) int {
+	return int(min(max(100*garbage/max(live, 1), leastPercent), normalPercent))
+}
+
+// liveHeap is what the last collection found in use.
+func liveHeap() uint64 {
+	s := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+	metrics.Read(s)
+	if s[0].Value.Kind() != metrics.KindUint64 {
+		return 0 // a runtime that does not know it
+	}
+	return s[0].Value.Uint64()
+}

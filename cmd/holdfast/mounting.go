@@ -30,6 +30,7 @@ func mountTree(h *owner.Handle, opts common, dir string, how fs.Options) (*fs.Mo
 	// there are threads then, and each keeps one from who has a request already
 	// (measured: up to 15 ms, until the runtime looks).
 	spreadThreads()
+	collectEarly(mountGarbage)
 	return m, err
 }
 

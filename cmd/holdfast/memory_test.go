@@ -1,0 +1,43 @@
+package main
+
+import (
+	"runtime"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+func TestPercentOf(t *testing.T) {
+	for _, c := range []struct {
+		garbage, live uint64
+		want          int
+	}{
+		{64 << 20, 0, 100}, {64 << 20, 1, 100}, {64 << 20, 64<<20 - 1, 100}, {64 << 20, 64 << 20, 100}, {64 << 20, 64<<20 + 1<<20, 98},
+		{64 << 20, 128 << 20, 50}, {64 << 20, 320 << 20, 20}, {64 << 20, 321 << 20, 20}, {64 << 20, 1 << 50, 20}, {0, 0, 20},
+	} {
+		if got := percentOf(c.garbage, c.live); got != c.want {
+			t.Errorf("%d of %d: %d %%, want %d", c.garbage, c.live, got, c.want)
+		}
+	}
+}
+
+// The percentage follows what lives, from one collection to the next.
+func TestCollectorIsPaced(t *testing.T) {
+	const garbage = 16 << 20
+	var now atomic.Int64 // it goes on being set behind the test
+	now.Store(normalPercent)
+	paceCollector(garbage, func(p int) int { return int(now.Swap(int64(p))) })
+	settle := func(what string, ok func(percent int64) bool) {
+		t.Helper()
+		for began := time.Now(); !ok(now.Load()); runtime.GC() {
+			if time.Since(began) > time.Minute {
+				t.Fatalf("%s: it stays at %d %%", what, now.Load())
+			}
+		}
+	}
+	much := make([]byte, 4*garbage)
+	settle("much lives", func(p int64) bool { return p <= 25 })
+	runtime.KeepAlive(much)
+	much = nil
+	settle("little lives", func(p int64) bool { return p > 50 })
+}
