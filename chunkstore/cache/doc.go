@@ -45,7 +45,7 @@
 //
 // Buffers come from size classes with room for pack.Slack behind the plain
 // bytes, and are charged with what the allocator takes for them plus the
-// bookkeeping. A load reserves its bytes before it starts. A sixteenth of Bytes is for
+// bookkeeping. A load reserves its bytes before it starts. An eighth of Bytes is for
 // buffers between two chunks. What is charged and what waits is at most
 //
 //	Bytes + (what callers hold and the workers load, where that
