@@ -121,6 +121,9 @@ func overwriteShare(path string, extents [][2]int64, share float64, seed uint64)
 
 // writeRanges writes ranges as restore --changed reads them.
 func writeRanges(path string, ranges [][2]int64) error {
+	if len(ranges) == 0 {
+		return os.WriteFile(path, []byte("[]\n"), 0o644)
+	}
 	var text []byte
 	for _, r := range ranges {
 		text = fmt.Appendf(text, "%d %d\n", r[0], r[1])
