@@ -110,7 +110,7 @@ const sector = 512
 // told is one entry of a list of changes.
 type told struct {
 	Range
-	line int
+	at int // where it ends in the list
 }
 
 // collected is what a list says, entry by entry, in any order.
@@ -137,7 +137,7 @@ func (c *collected) fit(off, length int64) (Range, error) {
 	return Range{off, min(length, c.size-off)}, nil
 }
 
-func (c *collected) add(off, length int64, dirty bool, line int) error {
+func (c *collected) add(off, length int64, dirty bool, at int) error {
 	r, err := c.fit(off, length)
 	if err != nil {
 		return err
@@ -148,7 +148,7 @@ func (c *collected) add(off, length int64, dirty bool, line int) error {
 	} else if n := len(c.changed) - 1; n >= 0 && c.changed[n].end() == r.Off {
 		c.changed[n].Len += r.Len
 	} else {
-		c.changed = append(c.changed, told{r, line})
+		c.changed = append(c.changed, told{r, at})
 	}
 	return c.span(r)
 }
@@ -178,15 +178,16 @@ func (c *collected) span(r Range) error {
 	return nil
 }
 
-// finish puts the ranges in order and proves that they fit each other.
-func (c *collected) finish() (Changed, error) {
+// finish puts the ranges of the list text in order and proves that they fit each
+// other.
+func (c *collected) finish(text []byte) (Changed, error) {
 	slices.SortFunc(c.changed, func(a, b told) int { return cmp.Compare(a.Off, b.Off) })
 	out := Changed{}
 	for _, r := range c.changed {
 		n := len(out) - 1
 		switch {
 		case n >= 0 && out[n].end() > r.Off:
-			return nil, fmt.Errorf("line %d: the range of %d bytes at %d overlaps another: name each byte once", r.line, r.Len, r.Off)
+			return nil, fmt.Errorf("line %d: the range of %d bytes at %d overlaps another: name each byte once", lineOf(text, r.at), r.Len, r.Off)
 		case n >= 0 && out[n].end() == r.Off:
 			out[n].Len += r.Len
 		default:

@@ -1,113 +1,122 @@
 package restore
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"strings"
 )
 
-// What an object or a line of a list has.
-const (
-	hasOffset = 1 << iota
-	hasStart
-	hasPart
-	hasLength
-	hasType
-	hasText
-	hasAreas
-	hasAllocation // it is of a map of what is allocated, as qemu-img map prints it
-)
+// object is one of a JSON list: an entry, or a DiskChangeInfo. Keys count in any
+// case, as encoding/json has it; those that are not named here say nothing.
+type object struct {
+	Offset, Start, StartOffset, Length, Type *int64
 
-// members are the keys that say something, in lower case.
-var members = map[string]uint{
-	"offset": hasOffset, "start": hasStart, "startoffset": hasPart, "length": hasLength,
-	"type": hasType, "description": hasText, "changedarea": hasAreas,
-	"depth": hasAllocation, "present": hasAllocation, "zero": hasAllocation, "data": hasAllocation,
+	Description *string
+	ChangedArea []struct{ Start, Length *int64 }
+
+	// Of a map of what is allocated, as qemu-img map prints it.
+	Depth, Present, Zero, Data json.RawMessage
 }
 
-// parseJSON reads one array or object behind the other.
-func parseJSON(l *lexer, c *collected) error {
-	for {
-		b, err := l.peek()
+// parseJSON reads one array or object behind the other, and returns how far it came.
+func parseJSON(text []byte, c *collected) (end int, err error) {
+	dec := json.NewDecoder(bytes.NewReader(text))
+	place := func() int { return int(dec.InputOffset()) }
+	for err == nil {
+		rest := bytes.TrimLeft(text[place():], " \t\r\n")
 		switch {
-		case errors.Is(err, io.EOF):
-			return nil
-		case err != nil:
-			return err
-		case b == '[':
-			err = l.list('[', ']', func() error { return parseObject(l, c, true) })
+		case len(rest) == 0:
+			return place(), nil
+		case rest[0] == '[':
+			err = parseArray(dec, place, c)
 		default:
-			err = parseObject(l, c, true)
-		}
-		if err != nil {
-			return err
+			err = parseObject(dec, place, c)
 		}
 	}
+	if e, ok := errors.AsType[*json.SyntaxError](err); ok {
+		return int(e.Offset), fmt.Errorf("it is no JSON: %w", e)
+	}
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return len(text), errors.New("the list ends in the middle: it was cut short; make it anew")
+	}
+	return place(), typeError(err)
 }
 
-// parseObject reads an entry, or a DiskChangeInfo with its areas where one may be.
-func parseObject(l *lexer, c *collected, areas bool) error {
-	var e entry
-	err := l.list('{', '}', func() error {
-		key, err := l.text()
-		if err != nil {
-			return err
-		}
-		if err := l.take(':'); err != nil {
-			return err
-		}
-		return e.member(l, c, strings.ToLower(key), areas)
-	})
-	if err != nil {
+func parseArray(dec *json.Decoder, place func() int, c *collected) error {
+	if _, err := dec.Token(); err != nil {
 		return err
 	}
-	e.line = l.line
-	switch named := e.has & (hasOffset | hasStart | hasPart | hasLength | hasAreas); {
-	case e.has&hasAllocation != 0:
-		return errors.New("that is a map of what is allocated, as qemu-img map prints it, and not of what changed; make one with nbdinfo --json --map=qemu:dirty-bitmap:NAME")
-	case named == hasPart|hasLength|hasAreas:
-		return c.about(e.off, e.length)
-	case named == hasOffset|hasLength, named == hasStart|hasLength:
-		return e.tell(c)
-	}
-	return errors.New(`an object that is neither {"offset", "length"} nor {"start", "length"} nor {"startOffset", "length", "changedArea"}`)
-}
-
-// member reads the value of one key, in lower case.
-func (e *entry) member(l *lexer, c *collected, key string, areas bool) (err error) {
-	field := members[key]
-	if e.has&field != 0 && field != hasAllocation {
-		return fmt.Errorf("%q twice", key)
-	}
-	e.has |= field
-	switch field {
-	case hasOffset, hasStart, hasPart:
-		e.off, err = l.number()
-	case hasLength:
-		e.length, err = l.number()
-	case hasType:
-		e.kind, err = l.number()
-	case hasText:
-		e.text, err = l.text()
-	case hasAreas:
-		if !areas {
-			return errors.New("a changedArea within another")
+	for dec.More() {
+		if err := parseObject(dec, place, c); err != nil {
+			return err
 		}
-		if b, err := l.peek(); err == nil && b == 'n' {
-			return e.null(l)
-		}
-		err = l.list('[', ']', func() error { return parseObject(l, c, false) })
-	default:
-		err = l.skip(maxDepth)
 	}
+	_, err := dec.Token()
 	return err
 }
 
-// null reads the null that PowerShell writes for an empty array.
-func (e *entry) null(l *lexer) error {
-	if s, err := l.bare(); err != nil || s != "null" {
-		return errors.Join(fmt.Errorf("%s where an array belongs", quoted(s)), err)
+// parseObject reads an entry, or a DiskChangeInfo with its areas.
+func parseObject(dec *json.Decoder, place func() int, c *collected) error {
+	var o object
+	if err := dec.Decode(&o); err != nil {
+		return err
 	}
-	return nil
+	switch {
+	case o.Depth != nil || o.Present != nil || o.Zero != nil || o.Data != nil:
+		return errors.New("that is a map of what is allocated, as qemu-img map prints it, and not of what changed; make one with nbdinfo --json --map=qemu:dirty-bitmap:NAME")
+	case o.Length == nil, o.Offset != nil && o.Start != nil, o.StartOffset == nil && o.ChangedArea != nil:
+	case o.StartOffset != nil && o.Offset == nil && o.Start == nil:
+		return o.areas(c, place())
+	case o.StartOffset != nil:
+	case o.Offset != nil:
+		return o.entry(*o.Offset, place()).tell(c)
+	case o.Start != nil:
+		return o.entry(*o.Start, place()).tell(c)
+	}
+	return errObject
+}
+
+var errObject = errors.New(`an object that is neither {"offset", "length"} nor {"start", "length"} nor {"startOffset", "length", "changedArea"}`)
+
+func (o *object) entry(off int64, at int) entry {
+	e := entry{off: off, length: *o.Length, text: o.Description, at: at}
+	if o.Type != nil {
+		e.kind, e.typed = *o.Type, true
+	}
+	return e
+}
+
+// areas takes in a DiskChangeInfo. Without changed areas nothing changed: PowerShell
+// writes null then, and others leave the key out.
+func (o *object) areas(c *collected, at int) error {
+	for _, a := range o.ChangedArea {
+		if a.Start == nil || a.Length == nil {
+			return errObject
+		}
+		if err := c.add(*a.Start, *a.Length, true, at); err != nil {
+			return err
+		}
+	}
+	return c.about(*o.StartOffset, *o.Length)
+}
+
+// typeError says what encoding/json means, to who wrote a list.
+func typeError(err error) error {
+	e, ok := errors.AsType[*json.UnmarshalTypeError](err)
+	if !ok {
+		return err
+	}
+	what := "a whole number of bytes"
+	switch {
+	case e.Field == "":
+		what = "an object"
+	case strings.EqualFold(e.Field, "description"):
+		what = "a text"
+	case strings.EqualFold(e.Field, "changedArea"):
+		what = "an array"
+	}
+	return fmt.Errorf("a value (%.60s) where %s belongs", e.Value, what)
 }

@@ -1,7 +1,6 @@
 package restore
 
 import (
-	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
@@ -14,7 +13,7 @@ const (
 	// maxListed bounds the ranges of a list that lie apart, and with them its memory:
 	// of 64 KiB each, with as much between them, they are half a TiB.
 	maxListed = 4 << 20
-	maxLine   = 4 << 10
+	maxText   = 256 << 20
 )
 
 // ParseChanged reads a list of what was changed on a disk of size bytes. Its numbers
@@ -32,73 +31,72 @@ const (
 //	    lines of offset, length, and what nbdinfo prints behind them without --json; #
 //	    begins a comment.
 //
-// Errors name the line. Nothing at all is an error: what names no change is [].
+// Errors name the line. Nothing at all is an error: what names no change is []. A
+// list is kept in memory whole, and is 256 MiB at the most.
 func ParseChanged(r io.Reader, size int64) (Changed, error) {
-	return parseChanged(r, &collected{size: size, most: maxListed})
+	return parseChanged(r, maxText, &collected{size: size, most: maxListed})
 }
 
-func parseChanged(r io.Reader, c *collected) (Changed, error) {
-	in := bufio.NewReaderSize(r, 64<<10)
-	head, err := in.Peek(3)
-	if err != nil && !errors.Is(err, io.EOF) {
+func parseChanged(r io.Reader, most int64, c *collected) (Changed, error) {
+	text, err := io.ReadAll(io.LimitReader(r, most+1))
+	if err != nil {
 		return nil, err
 	}
-	if bytes.Equal(head, []byte("\xef\xbb\xbf")) {
-		in.Discard(3) //nolint:errcheck // it was peeked at
-	} else if bytes.HasPrefix(head, []byte("\xff\xfe")) || bytes.HasPrefix(head, []byte("\xfe\xff")) {
+	if int64(len(text)) > most {
+		return nil, fmt.Errorf("it has more than %d bytes; join ranges that lie near one another (more than what changed may be named), or restore without the list", most)
+	}
+	if bytes.HasPrefix(text, []byte("\xff\xfe")) || bytes.HasPrefix(text, []byte("\xfe\xff")) {
 		return nil, errors.New("it is UTF-16; write it as UTF-8 (PowerShell: Out-File -Encoding utf8)")
 	}
-	l := &lexer{in: in, line: 1}
-	first, err := l.peek()
+	text = bytes.TrimPrefix(text, []byte("\xef\xbb\xbf"))
+	rest := bytes.TrimSpace(text)
+	var end int
 	switch {
-	case errors.Is(err, io.EOF):
+	case len(rest) == 0:
 		return nil, errors.New("it is empty; a list that names no change is []")
-	case err != nil:
-		return nil, err
-	case first == '[' || first == '{':
-		err = parseJSON(l, c)
+	case rest[0] == '[' || rest[0] == '{':
+		end, err = parseJSON(text, c)
 	default:
-		err = parseLines(l, c)
+		end, err = parseLines(text, c)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("line %d: %w", l.line, err)
+		return nil, fmt.Errorf("line %d: %w", lineOf(text, end), err)
 	}
-	return c.finish()
+	return c.finish(text)
 }
 
-// parseLines reads lines from the one that the lexer stands in.
-func parseLines(l *lexer, c *collected) error {
+// lineOf is the line of the last byte before end that is no white space.
+func lineOf(text []byte, end int) int {
+	return 1 + bytes.Count(bytes.TrimRight(text[:min(end, len(text))], " \t\r\n"), []byte{'\n'})
+}
+
+// parseLines reads lines, and returns how far it came.
+func parseLines(text []byte, c *collected) (end int, err error) {
 	found := false
-	for ; ; l.line++ {
-		line, err := l.in.ReadSlice('\n')
-		if len(line) > maxLine || errors.Is(err, bufio.ErrBufferFull) {
-			return errors.New("the line is longer than a list has any")
+	for line := range bytes.Lines(text) {
+		end += len(line)
+		said, _, _ := bytes.Cut(line, []byte{'#'})
+		if len(bytes.TrimSpace(said)) == 0 {
+			continue
 		}
-		if err != nil && !errors.Is(err, io.EOF) {
-			return err
-		}
-		text, _, _ := strings.Cut(string(line), "#")
-		if fields := strings.Fields(text); len(fields) > 0 {
-			found = true
-			if err := parseLine(fields, c, l.line); err != nil {
-				return err
-			}
-		}
-		if err != nil {
-			break
+		found = true
+		if err := parseLine(string(said), c, end); err != nil {
+			return end, err
 		}
 	}
 	if !found {
-		return errors.New("it has comments only; a list that names no change is []")
+		return 0, errors.New("it has comments only; a list that names no change is []")
 	}
-	return nil
+	return end, nil
 }
 
-func parseLine(fields []string, c *collected, line int) error {
+// parseLine reads a line that ends at byte at.
+func parseLine(line string, c *collected, at int) error {
+	fields := strings.Fields(line)
 	if len(fields) < 2 || len(fields) > 4 {
 		return fmt.Errorf("%s: want OFFSET LENGTH, in bytes, or JSON", quoted(strings.Join(fields, " ")))
 	}
-	e := entry{line: line}
+	e := entry{at: at}
 	var err error
 	if e.off, err = wholeNumber(fields[0]); err != nil {
 		return err
@@ -110,10 +108,10 @@ func parseLine(fields []string, c *collected, line int) error {
 		if e.kind, err = wholeNumber(fields[2]); err != nil {
 			return err
 		}
-		e.has |= hasType
+		e.typed = true
 	}
 	if len(fields) > 3 {
-		e.text, e.has = fields[3], e.has|hasText
+		e.text = &fields[3]
 	}
 	return e.tell(c)
 }
@@ -140,18 +138,25 @@ func quoted(s string) string {
 
 // entry is one object or line of a list.
 type entry struct {
-	has               uint
-	off, length, kind int64
-	text              string // the type's description
-	line              int    // at its end
+	off, length int64
+	typed       bool
+	kind        int64
+	text        *string // the type's description, where there is one
+	at          int     // where it ends
 }
 
 // tell adds what the entry says.
 func (e entry) tell(c *collected) error {
-	dirty := e.has&hasType == 0 || e.kind == 1
-	switch {
-	case e.has&hasType != 0 && e.kind != 0 && e.kind != 1, e.has&hasText != 0 && (e.has&hasType == 0 || e.text != map[bool]string{true: "dirty", false: "clean"}[dirty]):
-		return fmt.Errorf("type %d, %s: that is no map of a dirty bitmap, whose types are 0, clean, and 1, dirty; make one with nbdinfo --json --map=qemu:dirty-bitmap:NAME", e.kind, quoted(e.text))
+	dirty, text := !e.typed || e.kind == 1, ""
+	if e.text != nil {
+		text = *e.text
 	}
-	return c.add(e.off, e.length, dirty, e.line)
+	wrong := e.typed && e.kind != 0 && e.kind != 1
+	if e.text != nil {
+		wrong = wrong || !e.typed || dirty && text != "dirty" || !dirty && text != "clean"
+	}
+	if wrong {
+		return fmt.Errorf("type %d, %s: that is no map of a dirty bitmap, whose types are 0, clean, and 1, dirty; make one with nbdinfo --json --map=qemu:dirty-bitmap:NAME", e.kind, quoted(text))
+	}
+	return c.add(e.off, e.length, dirty, e.at)
 }

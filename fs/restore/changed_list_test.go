@@ -2,6 +2,7 @@ package restore
 
 import (
 	"fmt"
+	"io"
 	"reflect"
 	"strings"
 	"testing"
@@ -34,6 +35,7 @@ func TestParseChanged(t *testing.T) {
 		"areas alone":        {`[{"start":65536,"length":65536},{"start":0,"length":512}]`, Changed{{0, 512}, {65536, 65536}}},
 		"two answers":        {`{"startOffset":0,"length":500000,"changedArea":[]} {"startOffset":500000,"length":500000,"changedArea":[{"start":600000,"length":1}]}`, Changed{{600000, 1}}},
 		"PowerCLI":           {"\xef\xbb\xbf[{\"StartOffset\": 0, \"Length\": 1000000, \"ChangedArea\": null, \"X\": {\"a\": [1, \"\\\"]\"]}}]", Changed{}},
+		"govmomi":            {`{"startOffset":0,"length":1000000}`, Changed{}}, // leaves what is empty out
 		"nothing changed":    {"[]", Changed{}},
 		"neighbours":         {"10 10\n30 5\n20 10", Changed{{10, 25}}},
 	} {
@@ -72,33 +74,35 @@ func TestParseChangedRefuses(t *testing.T) {
 		"0 5 1 clean":               "no map of a dirty bitmap",
 		"0 5 0 clean":               "tells nothing of what is at byte 5 of 1000000",
 		"0 1000000 0\n5 5 1":        "ranges overlap",
-		strings.Repeat("1", 70_000): "longer than a list",
+		strings.Repeat("1", 70_000): "want OFFSET LENGTH",
 		"{":                         "cut short",
 		"[":                         "cut short",
 		nbdinfoMap[:150]:            "line 4: the list ends in the middle",
 		strings.ReplaceAll(nbdinfoMap, "930368", "830368"):                                                 "tells nothing of what is at byte 900000",
 		strings.ReplaceAll(nbdinfoMap, `1, "description": "dirty"`, "2"):                                   "line 3: type 2",
-		strings.ReplaceAll(nbdinfoMap, "4096", "4096.0"):                                                   `line 3: "4096.0" is not a whole number`,
-		strings.ReplaceAll(nbdinfoMap, "4096", "1e3"):                                                      "not a whole number",
-		strings.ReplaceAll(nbdinfoMap, "4096", "NaN"):                                                      "not a whole number",
-		strings.ReplaceAll(nbdinfoMap, "4096", `"4096"`):                                                   "line 3: a string where a number",
-		strings.ReplaceAll(nbdinfoMap, "4096", ""):                                                         "where a value belongs",
-		strings.ReplaceAll(nbdinfoMap, "4096,", "4096"):                                                    `line 3: '"' where ',' belongs`,
-		`[{"start":0,"length":5},]`:                                                                        "where '{' belongs",
-		`[{"start":0,"length":5,"length":6}]`:                                                              `"length" twice`,
+		strings.ReplaceAll(nbdinfoMap, "4096", "4096.0"):                                                   "line 3: a value (number 4096.0) where a whole number",
+		strings.ReplaceAll(nbdinfoMap, "4096", "1e3"):                                                      "(number 1e3) where a whole number of bytes belongs",
+		strings.ReplaceAll(nbdinfoMap, "4096", "NaN"):                                                      "line 3: it is no JSON",
+		strings.ReplaceAll(nbdinfoMap, "4096", `"4096"`):                                                   "line 3: a value (string) where a whole number",
+		strings.ReplaceAll(nbdinfoMap, "4096", ""):                                                         "line 3: it is no JSON",
+		strings.ReplaceAll(nbdinfoMap, "4096,", "4096"):                                                    "line 3: it is no JSON",
+		`[{"start":0,"length":5},]`:                                                                        "it is no JSON",
 		`[{"start":0,"offset":0,"length":5}]`:                                                              "an object that is neither",
 		`[{"size":10309632,"percent":98.3203,"type":0,"description":"c"}]`:                                 "an object that is neither",
 		`[{"start":0,"length":5,"depth":0,"zero":false,"data":true}]`:                                      "qemu-img map",
-		`[[{"start":0,"length":5}]]`:                                                                       "where '{' belongs",
-		`[5]`:                                                                                              "where '{' belongs",
-		`{"start":0,"length":5} x`:                                                                         "where '{' belongs",
+		`[[{"start":0,"length":5}]]`:                                                                       "where an object belongs",
+		`[5]`:                                                                                              "where an object belongs",
+		`{"start":0,"length":5} x`:                                                                         "it is no JSON",
 		`{"startOffset":0,"length":5,"changedArea":[]}`:                                                    "tells nothing of what is at byte 5",
 		`{"startOffset":0,"length":2000000,"changedArea":[]}`:                                              "not on the disk",
-		`{"startOffset":0,"length":5,"changedArea":[{"changedArea":[]}]}`:                                  "within another",
-		`{"startOffset":0,"length":5,"changedArea":nil}`:                                                   "where an array belongs",
+		`{"startOffset":0,"length":5,"changedArea":[{"changedArea":[]}]}`:                                  "an object that is neither",
+		`{"startOffset":0,"length":5,"changedArea":nil}`:                                                   "it is no JSON",
+		`{"startOffset":0,"length":5,"changedArea":7}`:                                                     "where an array belongs",
+		`{"startOffset":0,"length":1000000,"changedArea":[{"start":0}]}`:                                   "an object that is neither",
+		`[{"offset":0,"length":null}]`:                                                                     "an object that is neither",
 		`{"changedArea":[{"start":0,"length":5}]}`:                                                         "an object that is neither",
-		`{"x":` + strings.Repeat("[", 100) + strings.Repeat("]", 100) + `}`:                                "deeper than",
-		"[{\"start\n\":0}]":                                                                                "a line ends within a string",
+		`{"x":` + strings.Repeat("[", 100) + strings.Repeat("]", 100) + `}`:                                "an object that is neither",
+		"[{\"start\n\":0}]":                                                                                "it is no JSON",
 		`{"startOffset":0,"length":1000000,"changedArea":[{"start":0,"length":5},{"start":4,"length":5}]}`: "overlaps",
 	} {
 		got, err := ParseChanged(strings.NewReader(text), 1_000_000)
@@ -122,22 +126,30 @@ func TestParseChangedCutShort(t *testing.T) {
 
 func TestParseChangedIsBounded(t *testing.T) {
 	list := &endless{}
-	_, err := parseChanged(list, &collected{size: 1 << 50, most: 100_000})
-	if err == nil || !strings.Contains(err.Error(), "more than 100000 ranges") {
+	_, err := parseChanged(list, 1<<20, &collected{size: 1 << 50, most: 100_000})
+	if err == nil || !strings.Contains(err.Error(), "more than 1048576 bytes") {
 		t.Errorf("a list without an end: %v", err)
+	}
+	_, err = parseChanged(io.LimitReader(list, 1<<20), 1<<20, &collected{size: 1 << 50, most: 1000})
+	if err == nil || !strings.Contains(err.Error(), "more than 1000 ranges") {
+		t.Errorf("many ranges: %v", err)
 	}
 }
 
 // endless is a list of lines without an end.
-type endless struct{ n int64 }
+type endless struct {
+	n    int64
+	rest []byte
+}
 
 func (e *endless) Read(p []byte) (int, error) {
-	b := p[:0]
-	for len(p)-len(b) > 40 {
-		b = fmt.Appendf(b, "%d 1\n", e.n)
+	for len(e.rest) < len(p) {
+		e.rest = fmt.Appendf(e.rest, "%d 1\n", e.n)
 		e.n += 2
 	}
-	return len(b), nil
+	n := copy(p, e.rest)
+	e.rest = e.rest[n:]
+	return n, nil
 }
 
 // FuzzParseChanged: whatever a list says, what is made of it lies on the disk, in
