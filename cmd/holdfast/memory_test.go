@@ -23,8 +23,9 @@ func TestPercentOf(t *testing.T) {
 
 // The percentage follows what lives, from one collection to the next.
 func TestCollectorIsPaced(t *testing.T) {
-	const garbage = 16 << 20
-	var now atomic.Int64 // it goes on being set behind the test
+	runtime.GC()
+	garbage := liveHeap() + 16<<20 // whatever other tests left behind
+	var now atomic.Int64           // it goes on being set behind the test
 	now.Store(normalPercent)
 	paceCollector(garbage, func(p int) int { return int(now.Swap(int64(p))) })
 	settle := func(what string, ok func(percent int64) bool) {
