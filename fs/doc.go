@@ -19,8 +19,11 @@
 //
 //	what is in version directories            a day, pages without limit: it is immutable
 //	VM directories, version names             a second: a version may come or be forgotten
+//	listings of the root and of VMs           nothing; all others for as long as it likes
 //	the name latest                           50 ms; where it leads is immutable: each target is its own inode
 //	names that do not exist                   nothing: they may appear
+//
+// Directories are read without being opened (unopened.go).
 //
 // # Inodes
 //

@@ -106,9 +106,10 @@ func connect(t *tree, dir string, opts Options) (*fuse.Server, error) {
 		}
 		target = fmt.Sprintf("/dev/fd/%d", fd) // for go-fuse: mounted already
 	}
-	server, err := fuse.NewServer(fusefs.NewNodeFS(&rootNode{node{t: t}}, &fusefs.Options{
+	nodes := fusefs.NewNodeFS(&rootNode{node: node{t: t}}, &fusefs.Options{
 		MountOptions: mo, NullPermissions: true, RootStableAttr: &fusefs.StableAttr{Ino: rootIno},
-	}), target, &mo)
+	})
+	server, err := fuse.NewServer(&unopened{RawFileSystem: nodes}, target, &mo)
 	if err != nil {
 		if os.Geteuid() == 0 {
 			detach(dir) //nolint:errcheck // the first error is told

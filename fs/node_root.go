@@ -3,6 +3,8 @@ package fs
 import (
 	"context"
 	"errors"
+	"slices"
+	"sync"
 	"syscall"
 
 	fusefs "github.com/hanwen/go-fuse/v2/fs"
@@ -12,7 +14,13 @@ import (
 )
 
 // rootNode is MNT: README.txt and the VMs.
-type rootNode struct{ node }
+type rootNode struct {
+	node
+
+	mu   sync.Mutex // guards what follows
+	vms  []string   // of which entries were made
+	made changing
+}
 
 var (
 	_ fusefs.NodeLookuper       = (*rootNode)(nil)
@@ -99,9 +107,20 @@ func (n *rootNode) list(ctx context.Context) ([]fuse.DirEntry, syscall.Errno) {
 	if err != nil {
 		return nil, n.t.errno(ctx, place{op: "list VMs"}, err)
 	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.made.entries == nil || !slices.Equal(vms, n.vms) {
+		n.vms = vms
+		n.made.set(n.entries(vms))
+	}
+	return n.made.entries, 0
+}
+
+// entries makes the entries of VMs.
+func (n *rootNode) entries(vms []string) []fuse.DirEntry {
 	list := []fuse.DirEntry{{Name: readmeName, Mode: fileMode, Ino: n.t.identify("readme").Ino}}
 	for _, vm := range vms {
 		list = append(list, fuse.DirEntry{Name: Escape(vm), Mode: dirMode, Ino: n.t.identify("vm", vm).Ino})
 	}
-	return list, 0
+	return list
 }

@@ -185,7 +185,7 @@ func (n *versionNode) names(ctx context.Context) ([]fuse.DirEntry, syscall.Errno
 func dirEntries(entries []versionEntry) []fuse.DirEntry {
 	list := make([]fuse.DirEntry, len(entries))
 	for i, e := range entries {
-		list[i] = fuse.DirEntry{Name: e.name, Mode: e.id.Mode, Ino: e.id.Ino}
+		list[i] = fuse.DirEntry{Name: e.name, Mode: e.id.Mode, Ino: e.id.Ino, Off: uint64(firstEntry + i)}
 	}
 	return list
 }

@@ -20,7 +20,7 @@ type vmNode struct {
 	mu     sync.Mutex // guards what follows
 	newest string     // version id, as far as was seen
 	ids    []string   // of which entries were made
-	made   []fuse.DirEntry
+	made   changing
 }
 
 var (
@@ -112,9 +112,10 @@ func (n *vmNode) list(ctx context.Context) ([]fuse.DirEntry, syscall.Errno) {
 	defer n.mu.Unlock()
 	if len(ids) == 0 || len(ids) != len(n.ids) || &ids[0] != &n.ids[0] { // the slice stays while nothing changes
 		n.forgetDeleted(ids)
-		n.ids, n.made = ids, n.entries(ids)
+		n.ids = ids
+		n.made.set(n.entries(ids))
 	}
-	return n.made, 0
+	return n.made.entries, 0
 }
 
 // entries makes the entries of versions.

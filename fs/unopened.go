@@ -1,0 +1,154 @@
+package fs
+
+import (
+	"slices"
+	"sync"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+)
+
+// unopened lets the kernel read directories without opening and releasing them, which
+// were two of the four requests that listing a small directory took. It refuses
+// the first OPENDIR as "no such request"; the kernel (5.1 and later) sends no other, and
+// keeps every listing that it is told the end of. Of a directory that changes it is not told
+// (endForNow).
+//
+// go-fuse wants an open directory: one is opened here when the kernel reads from the
+// beginning, and kept at the place where the kernel will go on. It is kept at the end,
+// too, while there is room: who reads there again finds nothing, whatever came meanwhile.
+type unopened struct {
+	fuse.RawFileSystem
+	server *fuse.Server
+
+	mu   sync.Mutex // guards kept
+	kept []reading  // at most maxKept, the one that was read last at the end, those that ended first
+}
+
+// reading is an open directory that nobody reads at the moment.
+type reading struct {
+	node, off, fh uint64
+	changes       bool // its names may be others next time
+}
+
+// maxKept bounds the open directories, as readers may never go on. Who goes on with
+// one that was dropped has it listed anew, and goes on behind the same name: offsets stay
+// (changing).
+const maxKept = 64
+
+// Init implements fuse.RawFileSystem.
+func (u *unopened) Init(s *fuse.Server) {
+	u.server = s
+	u.RawFileSystem.Init(s)
+}
+
+// OpenDir implements fuse.RawFileSystem.
+func (u *unopened) OpenDir(cancel <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
+	if u.server.KernelSettings().Flags&fuse.CAP_NO_OPENDIR_SUPPORT != 0 {
+		return fuse.ENOSYS
+	}
+	return u.RawFileSystem.OpenDir(cancel, in, out)
+}
+
+// ReadDir implements fuse.RawFileSystem.
+func (u *unopened) ReadDir(cancel <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList) fuse.Status {
+	return u.read(cancel, in, out, u.RawFileSystem.ReadDir, endForNow)
+}
+
+// ReadDirPlus implements fuse.RawFileSystem.
+func (u *unopened) ReadDirPlus(cancel <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList) fuse.Status {
+	return u.read(cancel, in, out, u.RawFileSystem.ReadDirPlus, endForNowPlus)
+}
+
+type readDir func(<-chan struct{}, *fuse.ReadIn, *fuse.DirEntryList) fuse.Status
+
+// read answers a request from an open directory, and keeps that. end is called instead of an
+// empty answer where the names may change.
+func (u *unopened) read(cancel <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList, read readDir, end func(*fuse.DirEntryList)) fuse.Status {
+	if in.Fh != 0 { // of a kernel that opens
+		return read(cancel, in, out)
+	}
+	r, status := u.take(cancel, in)
+	if status != fuse.OK {
+		return status
+	}
+	request := *in
+	request.Fh = r.fh
+	if status = read(cancel, &request, out); status != fuse.OK {
+		u.release(in.NodeId, r.fh)
+		return status
+	}
+	ended := out.Offset == in.Offset
+	r.off = out.Offset
+	u.keep(r, ended)
+	if ended && r.changes {
+		end(out)
+	}
+	return fuse.OK
+}
+
+// endForNow ends a listing, but so that the kernel does not keep it. An empty answer
+// is the end of which all that was read before is kept; one that is shorter than its first entry says
+// is the end, too, as the rest of an answer never comes in another. The entry here is the 152 bytes and
+// more of READDIRPLUS, whose inode number, generation and validity a READDIR takes for inode number, offset
+// and length of the name (fs/fuse/readdir.c: parse_dirfile).
+func endForNow(out *fuse.DirEntryList) {
+	if e := out.AddDirLookupEntry(fuse.DirEntry{Name: "."}); e != nil {
+		e.EntryValid = 1024 // bytes, the longest name that the oldest kernels take
+	}
+}
+
+// endForNowPlus does the same where the kernel wants 152 bytes and more: it gets 32.
+func endForNowPlus(out *fuse.DirEntryList) { out.AddDirEntry(fuse.DirEntry{Name: "."}) }
+
+// take returns an open directory to read from in's offset on: one that is there, or a
+// new one, which go-fuse winds forward.
+func (u *unopened) take(cancel <-chan struct{}, in *fuse.ReadIn) (reading, fuse.Status) {
+	if in.Offset > 0 {
+		u.mu.Lock()
+		for i, r := range slices.Backward(u.kept) {
+			if r.node == in.NodeId && r.off == in.Offset {
+				u.kept = slices.Delete(u.kept, i, i+1)
+				u.mu.Unlock()
+				return r, fuse.OK
+			}
+		}
+		u.mu.Unlock()
+	}
+	var out fuse.OpenOut
+	status := u.RawFileSystem.OpenDir(cancel, &fuse.OpenIn{InHeader: in.InHeader}, &out)
+	return reading{node: in.NodeId, fh: out.Fh, changes: out.OpenFlags&fuse.FOPEN_CACHE_DIR == 0}, status
+}
+
+// keep keeps an open directory for who goes on with it, which hardly anybody does at the end.
+func (u *unopened) keep(r reading, ended bool) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if len(u.kept) == maxKept {
+		u.release(u.kept[0].node, u.kept[0].fh)
+		u.kept = slices.Delete(u.kept, 0, 1)
+	}
+	if ended {
+		u.kept = slices.Insert(u.kept, 0, r)
+	} else {
+		u.kept = append(u.kept, r)
+	}
+}
+
+// Forget implements fuse.RawFileSystem: what is open of a node goes before it.
+func (u *unopened) Forget(node, lookups uint64) {
+	u.mu.Lock()
+	u.kept = slices.DeleteFunc(u.kept, func(r reading) bool {
+		if r.node == node {
+			u.release(node, r.fh)
+		}
+		return r.node == node
+	})
+	u.mu.Unlock()
+	u.RawFileSystem.Forget(node, lookups)
+}
+
+// release closes an open directory, of which the kernel must know the node: it waits for
+// an answer, or the caller holds mu and the directory is among those that are kept.
+func (u *unopened) release(node, fh uint64) {
+	u.RawFileSystem.ReleaseDir(&fuse.ReleaseIn{InHeader: fuse.InHeader{NodeId: node}, Fh: fh})
+}
