@@ -97,6 +97,20 @@ func (m *mounted) settle() {
 	}
 }
 
+// rest waits until the daemon has written next to nothing for so long (its runtime wakes
+// itself by writing): what it does when nobody reads any more is done then.
+func (m *mounted) rest(ctx context.Context, quiet time.Duration) error {
+	for last, since := int64(0), time.Now(); time.Since(since) < quiet; time.Sleep(100 * time.Millisecond) {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if now := servedBytes(m.cmd.Process.Pid); now-last > blockSize {
+			last, since = now, time.Now()
+		}
+	}
+	return nil
+}
+
 // mount is a way to serve a disk: it returns the disk's path, or of the
 // directory with its images.
 type mount func(ctx context.Context) (path string, m *mounted, err error)

@@ -32,18 +32,30 @@ func (b *bench) boot(ctx context.Context) (*Road, error) {
 	if err != nil {
 		return nil, err
 	}
-	first := through(bootOurs, b.mountOf(store, d, "vda.qcow2", "--no-scrub"), nil, b.booting("qcow2"))
+	var daemon *mounted
+	serve := b.mountOf(store, d, "vda.qcow2", "--no-scrub")
+	first := through(bootOurs, func(ctx context.Context) (path string, _ *mounted, err error) {
+		path, daemon, err = serve(ctx)
+		return path, daemon, err
+	}, nil, b.booting("qcow2"))
 	second := warmed(named(bootAgain, first))
 	unmount := first.finish
-	first.finish, second.prepare = nil, nil // the second boot is on the mount of the first
+	first.finish = nil // the second boot is on the mount of the first
+	second.prepare = func(ctx context.Context, _ int) error { return daemon.rest(ctx, bootRest) }
 	b.closers = append(b.closers, unmount)
-	return &Road{unit: timeUnit, about: "boot, qemu without KVM; the first two cold", contestants: []contestant{
+	return &Road{unit: timeUnit, about: bootAbout, contestants: []contestant{
 		named(bootRaw, rawFile(d, nil, b.booting("raw"))), first, second,
 	}, goals: []Goal{
 		atMost(bootOurs, bootRaw, byWall, 1.2),
 		atMost(bootAgain, "", byServed, noRead),
 	}}, nil
 }
+
+// bootRest is more than the quiet after which the daemon fills the page cache with what
+// the first boot did not read, and than its pauses while it does.
+const bootRest = 4 * time.Second
+
+const bootAbout = "boot, qemu without KVM; the first two cold, the third when the daemon has rested for 4 s (it fills the page cache then; that is in no one's time)"
 
 const (
 	bootRaw   = "overlay on the raw file"

@@ -41,7 +41,8 @@
 // without being copied. Sequential reads are noticed in each open file and the
 // chunks to come are prefetched; of a chunk that a random read hits no more is
 // decoded than the store's frames that it touches; a second small read in the same
-// 64 KiB pushes the rest of it into the page cache.
+// 64 KiB pushes the rest of it into the page cache. After a boot, or other reads all
+// over an image, when nobody reads any more, all of it goes there (fill.go).
 //
 // # The guest's files
 //

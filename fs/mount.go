@@ -31,6 +31,7 @@ type Options struct {
 	ReadAheadKiB int          // of the kernel for buffered reads, if root; 0: 2048
 	Owner        *Owner       // of all guests' files; nil: as the guest has it
 	NoPush       bool         // put nothing into the page cache unasked
+	Fill         int64        // bytes of an image that go there when it was read all over and nobody reads; 0: 4 GiB, below 0: none
 	Name         string       // the mount's source as mount(8) shows it; "": holdfast:<store id>, by which FindMount finds it
 }
 
@@ -54,8 +55,8 @@ type Mounted struct {
 // Mount mounts store on the directory dir and returns when the tree answers. Own
 // memory: opts.Cache, 64 MiB for decoded maps, 64 MiB of request buffers and as much
 // again of chunks and buffers on their way to the kernel under full load, 6 MiB to read
-// guests' files ahead, and about 2 KiB for each name that the kernel remembers. The
-// store must stay open until Wait returns.
+// guests' files ahead, 4 MiB to fill the page cache with an image, and about 2 KiB for
+// each name that the kernel remembers. The store must stay open until Wait returns.
 //
 // dir must be an empty directory. A mount there whose process died is removed;
 // a live one is ErrMounted.

@@ -25,6 +25,7 @@ type imageNode struct {
 	data    *disk.Reader
 	touched touches
 	strewn  atomic.Int32 // reads that belong to no stream, up to manyStrewn
+	spread  spread
 }
 
 var (

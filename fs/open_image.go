@@ -44,6 +44,9 @@ func (o *openImage) read(ctx context.Context, dest []byte, off int64) (r *reply,
 		n.readsAllOver()
 	}
 	push := !sequential && !o.direct && n.wantsPush(off, int64(length))
+	if !o.direct {
+		n.noteFill(int64(length), sequential)
+	}
 	err = patiently(ctx, func(ctx context.Context) (err error) {
 		r, err = n.collect(ctx, off, length, !sequential)
 		return err

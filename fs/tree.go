@@ -41,6 +41,7 @@ type tree struct {
 	log      *slog.Logger
 	push     *pusher   // nil: nothing is pushed
 	follow   *follower // nil with it
+	filler   *filler   // nil: no image is filled
 	ahead    ahead
 	identify func(parts ...string) fusefs.StableAttr
 	uid, gid uint32
@@ -67,6 +68,9 @@ func newTree(store chunkstore.API, opts Options) (*tree, error) {
 	if !opts.NoPush {
 		t.push, t.follow = newPusher(t), newFollower(t)
 	}
+	if !opts.NoPush && opts.Fill >= 0 {
+		t.filler = newFiller(t, opts.Fill)
+	}
 	return t, nil
 }
 
@@ -83,6 +87,9 @@ func (t *tree) close() {
 	if t.push != nil {
 		t.push.close()
 		t.follow.close()
+	}
+	if t.filler != nil {
+		t.filler.close()
 	}
 	t.chunks.Close()
 }

@@ -63,6 +63,9 @@ func backgroundCommand(opts mountOptions, ready *os.File) (*exec.Cmd, error) {
 	}
 	args = append(args, "mount", "--cache", strconv.FormatInt(opts.Cache, 10))
 	args = append(args, "--scrub-rate", strconv.FormatInt(opts.ScrubRate, 10))
+	if opts.Fill != 0 {
+		args = append(args, "--fill", strconv.FormatInt(max(opts.Fill, 0), 10))
+	}
 	if opts.NoScrub {
 		args = append(args, "--no-scrub")
 	}

@@ -19,6 +19,7 @@ type mountOptions struct {
 	common
 	Dir        string
 	Cache      int64 // bytes; 0: the default
+	Fill       int64 // as fs.Options has it
 	AllowOther bool
 	Owner      string // of guests' files, as the user wrote it
 	Background bool
@@ -59,6 +60,7 @@ qemu-img convert -O qcow2 /mnt/holdfast/web/latest/vda.qcow2 web.qcow2
 			&cli.BoolFlag{Name: "background", DisableDefaultText: true, Usage: "detach once the tree answers"},
 			&cli.BoolFlag{Name: "allow-other", DisableDefaultText: true, Usage: "let other users use the mount, as qemu under libvirt needs"},
 			&cli.StringFlag{Name: "cache", Usage: "keep up to `SIZE` of decoded chunks in memory", Value: "256MiB"},
+			&cli.StringFlag{Name: "fill", Usage: "once somebody booted from an image, put all of it into the page cache if it takes up to `SIZE`; 0: never", Value: "4GiB"},
 			&cli.StringFlag{Name: "owner", Usage: "show guests' files as those of `OWNER`: user (who mounts), NAME[:GROUP] or UID[:GID]; guest keeps theirs", Value: ownerGuest},
 			&cli.BoolFlag{Name: "no-scrub", DisableDefaultText: true, Usage: "don't prove the store in the background"},
 			&cli.StringFlag{Name: "scrub-rate", Usage: "read at most `RATE` for that", Value: defaultScrubRate},
@@ -80,6 +82,9 @@ qemu-img convert -O qcow2 /mnt/holdfast/web/latest/vda.qcow2 web.qcow2
 			if o.Cache, err = parseSize("cache", c.String("cache")); err != nil {
 				return err
 			}
+			if o.Fill, err = parseFill(c.String("fill")); err != nil {
+				return err
+			}
 			if _, err := parseOwner(o.Owner); err != nil {
 				return err
 			}
@@ -89,6 +94,15 @@ qemu-img convert -O qcow2 /mnt/holdfast/web/latest/vda.qcow2 web.qcow2
 			return runMount(c.Context, o)
 		},
 	}
+}
+
+// parseFill reads --fill, of which 0 means none.
+func parseFill(s string) (int64, error) {
+	n, err := parseSize("fill", s)
+	if err == nil && n == 0 {
+		n = -1
+	}
+	return n, err
 }
 
 // defaultScrubRate bounds what the scrub in the background reads.
@@ -125,7 +139,7 @@ func runMount(ctx context.Context, opts mountOptions) error {
 		if err != nil {
 			return err
 		}
-		m, err := mountTree(h, opts.common, dir, fs.Options{Cache: opts.Cache, AllowOther: opts.AllowOther, Owner: guests})
+		m, err := mountTree(h, opts.common, dir, fs.Options{Cache: opts.Cache, Fill: opts.Fill, AllowOther: opts.AllowOther, Owner: guests})
 		if err != nil {
 			return err
 		}

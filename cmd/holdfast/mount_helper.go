@@ -124,6 +124,10 @@ func applyMountOptions(opts *mountOptions, settings []string, sloppy bool) (err 
 			if opts.Cache, err = parseSize("cache", value); err != nil {
 				return usagef("mount option %q: write a size as 512MiB", s)
 			}
+		case name == "fill":
+			if opts.Fill, err = parseFill(value); err != nil {
+				return usagef("mount option %q: write a size as 4GiB, or 0", s)
+			}
 		case name == "no_scrub":
 			opts.NoScrub = true
 		case name == "scrub_rate":
