@@ -10,6 +10,8 @@ import (
 	"github.com/klauspost/compress/zstd"
 	"github.com/zeebo/blake3"
 	"golang.org/x/sync/errgroup"
+
+	"holdfast/chunkstore/media/odirect"
 )
 
 // What holdfast works in: a bound must do the same work on pieces of the same size.
@@ -96,22 +98,33 @@ func inParallel(ctx context.Context, workers, n int, do func(worker, i int) erro
 }
 
 // readAndWork reads a file's extents, region by region on all cores, and does
-// the work on each chunk.
-func readAndWork(ctx context.Context, path string, extents [][2]int64, do work) (Sample, error) {
+// the work on each chunk; uncached, past the page cache.
+func readAndWork(ctx context.Context, path string, extents [][2]int64, uncached bool, do work) (Sample, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return Sample{}, err
 	}
 	defer f.Close()
+	var past *os.File
+	if uncached {
+		if past, err = odirect.Open(f.Fd()); err != nil {
+			return Sample{}, err
+		}
+		defer past.Close()
+	}
 	regions, workers := inRegions(extents), runtime.NumCPU()+1 // one more, so that reading hides behind work
 	buffers, outs := make([][]byte, workers), make([][]byte, workers)
 	for i := range buffers {
-		buffers[i] = make([]byte, regionSize)
+		buffers[i] = odirect.Memory(regionSize)
 	}
 	began := time.Now()
 	err = inParallel(ctx, workers, len(regions), func(w, i int) error {
 		region := buffers[w][:regions[i][1]]
-		if _, err := f.ReadAt(region, regions[i][0]); err != nil {
+		from := f
+		if past != nil && odirect.Fits(region, regions[i][0]) {
+			from = past
+		}
+		if _, err := from.ReadAt(region, regions[i][0]); err != nil {
 			return err
 		}
 		return eachChunk(region, &outs[w], do)

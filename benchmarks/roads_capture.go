@@ -99,7 +99,7 @@ func (b *bench) secondCapture(ctx context.Context) (*Road, error) {
 		return nil, err
 	}
 	r := &Road{unit: rateUnit, about: "web, its data bytes, without tracking", contestants: []contestant{
-		b.hashesAtBest(d.path, extents), b.again("holdfast", store, d),
+		b.hashesAtBest(d.path, extents), b.hashesPast(d.path, extents), b.again("holdfast", store, d),
 	}, goals: []Goal{
 		atLeast("holdfast", boundHash, byRate, 0.8),
 		atLeast("holdfast", "restic", byRate, 10),

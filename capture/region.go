@@ -8,6 +8,7 @@ import (
 
 	"holdfast/chunkstore/catalog"
 	"holdfast/chunkstore/disk"
+	"holdfast/chunkstore/media/odirect"
 	"holdfast/chunkstore/pack"
 )
 
@@ -30,7 +31,7 @@ type worker struct {
 
 // work makes results of tasks until there are no more.
 func (c *diskCapture) work(ctx context.Context, work <-chan task, results chan<- result) error {
-	w := &worker{diskCapture: c, region: make([]byte, disk.RegionSize), buf: make([]byte, 0, batchBytes+2*pack.MaxRecord)}
+	w := &worker{diskCapture: c, region: odirect.Memory(disk.RegionSize), buf: make([]byte, 0, batchBytes+2*pack.MaxRecord)}
 	defer func() {
 		c.mu.Lock()
 		c.counts = c.counts.Add(w.counts)

@@ -30,7 +30,7 @@ var floors = []floor{
 	{"capture", []string{"capture/...", "fs/guest/...", "chunkstore/..."}},
 
 	// Formats see readers and their own floor's contract.
-	{"capture/source", []string{"capture/source/..."}},
+	{"capture/source", []string{"capture/source/...", "chunkstore/media/odirect"}},
 	{"fs/guest", []string{"fs/guest/..."}},
 	{"fs/image", []string{"fs/image/..."}},
 
@@ -41,7 +41,7 @@ var floors = []floor{
 	{"chunkstore/owner", []string{"chunkstore/owner/...", "chunkstore", "chunkstore/pack", "chunkstore/media"}},
 	{"chunkstore/cache", []string{"chunkstore/cache/...", "chunkstore", "chunkstore/pack"}},
 	{"chunkstore", []string{"chunkstore/pack/...", "chunkstore/media/..."}},
-	{"chunkstore/pack", []string{"chunkstore/pack/...", "chunkstore/media"}},
+	{"chunkstore/pack", []string{"chunkstore/pack/...", "chunkstore/media/..."}},
 	{"chunkstore/media", []string{"chunkstore/media/..."}},
 }
 

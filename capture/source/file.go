@@ -32,6 +32,7 @@ type File struct {
 	scope  *scope // shared by all files of one source
 	parent *File  // the file that refers to this one; nil for the named image
 	depth  int    // number of parents
+	past   past
 }
 
 var _ io.ReaderAt = (*File)(nil)
@@ -46,10 +47,17 @@ func (f *File) Size() int64 { return f.size }
 func (f *File) IsDevice() bool { return f.device }
 
 // ReadAt reads bytes of the file as they lie there.
-func (f *File) ReadAt(p []byte, off int64) (int, error) { return f.osf.ReadAt(p, off) }
+func (f *File) ReadAt(p []byte, off int64) (int, error) {
+	n := f.past.read(f.osf, p, off)
+	if n == len(p) {
+		return n, nil
+	}
+	more, err := f.osf.ReadAt(p[n:], off+int64(n))
+	return n + more, err
+}
 
 // Close closes this file only, not those that were opened through it.
-func (f *File) Close() error { return f.osf.Close() }
+func (f *File) Close() error { return errors.Join(f.past.close(), f.osf.Close()) }
 
 // ReadFull fills p from off. A read beyond the end of the file is a
 // *CorruptError: what names the structure that is cut off.
@@ -57,7 +65,7 @@ func (f *File) ReadFull(p []byte, off int64, what string) error {
 	if off < 0 || off > f.size || int64(len(p)) > f.size-off {
 		return f.Corrupt(off, "%s of %d bytes reaches beyond the end of the file (%d bytes): the image is truncated", what, len(p), f.size)
 	}
-	n, err := f.osf.ReadAt(p, off)
+	n, err := f.ReadAt(p, off)
 	if n == len(p) {
 		return nil
 	}

@@ -10,6 +10,8 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"golang.org/x/sys/unix"
+
+	"holdfast/chunkstore/media/odirect"
 )
 
 // AloneReader is a File that reads well what has no neighbours that are wanted too.
@@ -20,10 +22,8 @@ type AloneReader interface {
 }
 
 const (
-	// directAlign is what O_DIRECT asks of offsets, lengths and memory at the most, on
-	// every disk that is known.
-	directAlign = 4096
-	sector      = 512 // and at the least
+	directAlign = odirect.Unit
+	sector      = 512 // what O_DIRECT asks for at the least
 )
 
 // AloneBuffer makes a buffer for ReadAlone of at most n bytes.
@@ -142,17 +142,6 @@ func (f *file) isCached(from, to int64) bool {
 	if from >= to {
 		return true
 	}
-	have, err := cachedPages(int(f.File.Fd()), from, to-from)
-	return err != nil || have >= (to-from+directAlign-1)/directAlign
-}
-
-// cachedPages counts a range's pages in the page cache; see cachestat(2).
-func cachedPages(fd int, off, n int64) (int64, error) {
-	in := [2]uint64{uint64(off), uint64(n)}
-	var out [5]uint64 // cached, dirty, under writeback, evicted, recently evicted
-	_, _, errno := unix.Syscall6(unix.SYS_CACHESTAT, uintptr(fd), uintptr(unsafe.Pointer(&in)), uintptr(unsafe.Pointer(&out)), 0, 0, 0)
-	if errno != 0 {
-		return 0, errno
-	}
-	return int64(out[0]), nil
+	have, err := odirect.Cached(f.File.Fd(), from, to-from)
+	return err != nil || have >= to-from
 }

@@ -7,6 +7,8 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"golang.org/x/sys/unix"
+
+	"holdfast/chunkstore/media/odirect"
 )
 
 // TestReadAlone reads ranges of files on the disk and in memory, from the page cache
@@ -58,7 +60,7 @@ func TestReadAlonePassesThePageCache(t *testing.T) {
 		return
 	}
 	pages := func() int64 {
-		n, err := cachedPages(int(f.Fd()), 0, f.size)
+		n, err := odirect.Cached(f.Fd(), 0, f.size)
 		if err != nil {
 			t.Fatal(err)
 		}

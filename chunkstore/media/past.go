@@ -4,9 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"holdfast/chunkstore/media/odirect"
 )
 
 // PastCache returns f as a scrub reads it: reads whose offset, length and memory are
@@ -25,7 +26,7 @@ type pastCache struct{ *file }
 // ReadAt implements io.ReaderAt.
 func (p pastCache) ReadAt(b []byte, off int64) (int, error) {
 	fd := p.direct.open(p.File)
-	if fd < 0 || !isDirect(b, off) || p.direct.never.Load() {
+	if fd < 0 || !odirect.Fits(b, off) || p.direct.never.Load() {
 		return p.file.ReadAt(b, off)
 	}
 	n, err := readDirect(fd, b, off, directAlign)
@@ -45,8 +46,3 @@ func (p pastCache) ReadAt(b []byte, off int64) (int, error) {
 // isRefused reports whether the filesystem does not read so, rather than that the
 // disk failed.
 func isRefused(err error) bool { return err != nil && !errors.Is(err, unix.EIO) }
-
-// isDirect reports whether a read is one that O_DIRECT allows.
-func isDirect(b []byte, off int64) bool {
-	return len(b) > 0 && (uint64(off)|uint64(len(b))|uint64(uintptr(unsafe.Pointer(&b[0]))))&(directAlign-1) == 0
-}

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"holdfast/chunkstore/media/odirect"
 )
 
 // TestPastCache reads files on the disk and in memory as a scrub does, in whole
@@ -53,16 +55,16 @@ func TestPastCacheLeavesTheCache(t *testing.T) {
 	if _, err := f.ReadAt(make([]byte, len(want)), 0); err != nil {
 		t.Fatal(err)
 	}
-	full, err := cachedPages(int(f.Fd()), 0, f.size)
+	full, err := odirect.Cached(f.Fd(), 0, f.size)
 	dropPages(t, f)
-	left, _ := cachedPages(int(f.Fd()), 0, f.size)
+	left, _ := odirect.Cached(f.Fd(), 0, f.size)
 	buf := AloneBuffer(len(want))[:len(want)]
 	if _, rerr := PastCache(f).ReadAt(buf, 0); rerr != nil || !bytes.Equal(buf, want) {
 		t.Fatalf("%v, %v", rerr, bytes.Equal(buf, want))
 	}
 	if err != nil || full == 0 || left != 0 {
 		t.Log("this kernel does not say what the page cache has, or the filesystem keeps its pages elsewhere")
-	} else if n, _ := cachedPages(int(f.Fd()), 0, f.size); n != 0 {
+	} else if n, _ := odirect.Cached(f.Fd(), 0, f.size); n != 0 {
 		t.Errorf("%d pages in the cache", n)
 	}
 	f.direct.never.Store(true)

@@ -10,6 +10,8 @@ import (
 	"math/rand/v2"
 	"testing"
 	"unsafe"
+
+	"holdfast/chunkstore/media/odirect"
 )
 
 // proveAll returns the faults and the damaged records of a pack, which are the
@@ -226,7 +228,7 @@ type pagesReader struct {
 func (r *pagesReader) ReadAt(p []byte, off int64) (int, error) {
 	if len(p) > 16*proveAlign {
 		r.large++
-		if (uint64(off)|uint64(len(p))|uint64(uintptr(unsafe.Pointer(&p[0]))))%proveAlign != 0 || len(p) > hugePage {
+		if (uint64(off)|uint64(len(p))|uint64(uintptr(unsafe.Pointer(&p[0]))))%proveAlign != 0 || len(p) > odirect.HugePage {
 			r.odd++
 		}
 	}
@@ -242,7 +244,7 @@ func TestProveReadsWholePages(t *testing.T) {
 	if err != nil || len(p.Faults) > 0 {
 		t.Fatalf("%v, %v", err, p.Faults)
 	}
-	if r.large < len(dst.b)/hugePage || r.odd > 0 {
+	if r.large < len(dst.b)/odirect.HugePage || r.odd > 0 {
 		t.Errorf("of %d large reads of %d bytes %d are not whole pages", r.large, len(dst.b), r.odd)
 	}
 }

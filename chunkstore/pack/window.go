@@ -3,19 +3,17 @@ package pack
 import (
 	"io"
 	"sync"
-	"unsafe"
 
-	"golang.org/x/sys/unix"
+	"holdfast/chunkstore/media/odirect"
 )
 
 const (
 	// proveWindow is how much Prove reads at once, with what belongs to the pages
 	// around it.
-	proveWindow = hugePage - 2*proveAlign
+	proveWindow = odirect.HugePage - 2*proveAlign
 	// proveAlign is what windows are read in, and lie at: what O_DIRECT asks for,
 	// if the reader takes it.
-	proveAlign = 4096
-	hugePage   = 2 << 20
+	proveAlign = odirect.Unit
 )
 
 // window is a run of a pack in memory, and the pages around it.
@@ -26,19 +24,7 @@ type window struct {
 
 // windows lends them: made anew for each pack, and faulted in, they were a
 // twentieth of a deep scrub of a few packs.
-var windows = sync.Pool{New: func() any { return &window{mem: newHugePage()} }}
-
-// newHugePage asks for memory in one piece also where it is physical: a disk
-// takes a read into 512 single pages as several requests, and the kernel pins
-// each (measured with O_DIRECT, 3 GB of packs: 2.6 GB/s and 0.03 CPU seconds a GB,
-// 1.0 to 1.4 and 0.08 without; through the page cache 2.0 and 0.13).
-func newHugePage() []byte {
-	b := make([]byte, 2*hugePage)
-	skip := -int(uintptr(unsafe.Pointer(&b[0]))) & (hugePage - 1)
-	b = b[skip : skip+hugePage : skip+hugePage]
-	unix.Madvise(b, unix.MADV_HUGEPAGE) // advice: without it all is well, and slower
-	return b
-}
+var windows = sync.Pool{New: func() any { return &window{mem: odirect.Memory(odirect.HugePage)} }}
 
 // load reads [off, end) of a pack of size bytes, which a window holds.
 func (w *window) load(r io.ReaderAt, off, end, size int64) error {

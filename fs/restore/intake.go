@@ -6,9 +6,10 @@ import (
 	"io"
 	"os"
 	"sync/atomic"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"holdfast/chunkstore/media/odirect"
 )
 
 // intake reads what a target that exists holds. What the page cache has comes from
@@ -26,7 +27,7 @@ type intake struct {
 }
 
 func newIntake(f *os.File) *intake {
-	direct, err := os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", f.Fd()), os.O_RDONLY|unix.O_DIRECT, 0)
+	direct, err := odirect.Open(f.Fd())
 	if err != nil {
 		direct = nil
 	}
@@ -73,18 +74,8 @@ func (in *intake) past(win window) bool {
 	if in.direct == nil || in.off.Load() || win.length < uncachedFrom {
 		return false
 	}
-	pages, err := cachedPages(in.file, win.off, int64(win.length))
-	return err == nil && pages < int64(win.length)/uncachedUnit/2
-}
-
-// cachedPages counts a range's pages in the page cache; see cachestat(2).
-func cachedPages(f *os.File, off, n int64) (int64, error) {
-	in := [2]uint64{uint64(off), uint64(n)}
-	var out [5]uint64 // cached, dirty, under writeback, evicted, recently evicted
-	if _, _, errno := unix.Syscall6(unix.SYS_CACHESTAT, f.Fd(), uintptr(unsafe.Pointer(&in)), uintptr(unsafe.Pointer(&out)), 0, 0, 0); errno != 0 {
-		return 0, errno
-	}
-	return int64(out[0]), nil
+	cached, err := odirect.Cached(in.file.Fd(), win.off, int64(win.length))
+	return err == nil && cached < int64(win.length)/2
 }
 
 func (in *intake) close() error {

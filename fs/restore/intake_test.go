@@ -49,11 +49,7 @@ func TestIntake(t *testing.T) {
 			}
 		}
 	}
-	buf, err := newWindowBuffer(windowBytes)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer buf.free()
+	buf := newWindowBuffer(windowBytes)
 	windows := []window{{off: 0, length: windowBytes}, {off: windowBytes, length: windowBytes}, {off: 2 * windowBytes, length: 12345}, {off: 2 * windowBytes, length: windowBytes},
 		{off: 511, length: 300_000}, {off: 4097, length: windowBytes - 4097}, {off: 77, length: 1}, {off: windowBytes + 1, length: windowBytes - 1}}
 	for name, c := range map[string]struct {

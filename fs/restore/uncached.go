@@ -5,9 +5,10 @@ import (
 	"fmt"
 	"os"
 	"sync/atomic"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"holdfast/chunkstore/media/odirect"
 )
 
 const (
@@ -17,7 +18,7 @@ const (
 	uncachedFrom = 256 << 10
 	// uncachedUnit is what places, lengths and memory of such a write are
 	// multiples of: no disk's block is larger.
-	uncachedUnit = 4 << 10
+	uncachedUnit = odirect.Unit
 )
 
 // uncached writes the long runs of a new file past the page cache (O_DIRECT).
@@ -87,36 +88,16 @@ func (t *target) writeAt(b []byte, off int64) (int, error) {
 	return done + n, err
 }
 
-// hugePage is what memory is asked for in. The kernel hands a disk at most so many
-// pieces of memory at once, often 254: of pages of 4 KiB that is a quarter of a
-// window, of these it is all of it. Measured on a virtual disk with reads beside the
-// writes: 1.6 to 2.1 GB/s where small pages reach 1.2 to 1.7.
-const hugePage = 2 << 20
-
-// windowBuffer is memory for a window at any place, such that what is written
+// windowBuffer is memory for a window at any place, such that what is read and written
 // past the page cache is aligned in memory as it is in the file.
-type windowBuffer struct{ mapped, pages []byte }
+type windowBuffer struct{ pages []byte }
 
-func newWindowBuffer(n int) (windowBuffer, error) {
-	need := uncachedUnit + n + uncachedUnit
-	mapped, err := unix.Mmap(-1, 0, hugePage+need, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
-	if err != nil {
-		return windowBuffer{}, fmt.Errorf("memory for a window: %w", err)
-	}
-	skip := -int(uintptr(unsafe.Pointer(&mapped[0]))) & (hugePage - 1)
-	pages := mapped[skip : skip+need]
-	_ = unix.Madvise(pages[:n&^(hugePage-1)], unix.MADV_HUGEPAGE) // advice; not every kernel has them
-	return windowBuffer{mapped, pages}, nil
+func newWindowBuffer(n int) windowBuffer {
+	return windowBuffer{odirect.Memory(uncachedUnit + n + uncachedUnit)}
 }
 
 // at returns the buffer of a window; slack lies behind it.
 func (b windowBuffer) at(win window) []byte {
 	from := int(win.off & (uncachedUnit - 1))
 	return b.pages[from : from+win.length]
-}
-
-func (b windowBuffer) free() {
-	if b.mapped != nil {
-		unix.Munmap(b.mapped)
-	}
 }

@@ -68,11 +68,7 @@ func TestWritesOfBothKinds(t *testing.T) {
 				t.Fatalf("no writes past the page cache in %s", filepath.Dir(tg.path))
 			}
 			spoil(tg)
-			buf, err := newWindowBuffer(windowBytes)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer buf.free()
+			buf := newWindowBuffer(windowBytes)
 			r := rand.New(rand.NewPCG(1, 2))
 			var wins []window
 			for off := int64(0); off < size; {

@@ -41,10 +41,7 @@ func (j *job) write(ctx context.Context, t *target) (Result, error) {
 	g, ctx := errgroup.WithContext(ctx)
 	var shelf windowBuffer
 	if t.fresh && j.opts.Format == image.Raw {
-		var err error
-		if shelf, err = newWindowBuffer(aheadBytes(j.opts.Workers)); err == nil { // else nothing is read ahead
-			defer shelf.free() // when all workers are done
-		}
+		shelf = newWindowBuffer(aheadBytes(j.opts.Workers))
 	}
 	from := j.disk.inOrder(shelf.pages)
 	work := make(chan []window, aheadWindows)
@@ -54,12 +51,8 @@ func (j *job) write(ctx context.Context, t *target) (Result, error) {
 	})
 	for range j.opts.Workers {
 		g.Go(func() error {
-			w, err := newWorker(j, t, from.forOne())
-			if err != nil {
-				return err
-			}
+			w := newWorker(j, t, from.forOne())
 			defer func() {
-				w.free()
 				mu.Lock()
 				defer mu.Unlock()
 				res.Written += w.res.Written
@@ -184,21 +177,12 @@ type worker struct {
 	res  Result
 }
 
-func newWorker(j *job, t *target, from *direct) (*worker, error) {
-	w := &worker{job: j, target: t, disk: from}
-	var err error
-	if w.buf, err = newWindowBuffer(windowBytes); err != nil || t.fresh {
-		return w, err
+func newWorker(j *job, t *target, from *direct) *worker {
+	w := &worker{job: j, target: t, disk: from, buf: newWindowBuffer(windowBytes)}
+	if !t.fresh {
+		w.have = newWindowBuffer(windowBytes)
 	}
-	if w.have, err = newWindowBuffer(windowBytes); err != nil {
-		w.free()
-	}
-	return w, err
-}
-
-func (w *worker) free() {
-	w.buf.free()
-	w.have.free()
+	return w
 }
 
 // doAll brings the windows of one aligned run of windowBytes to what they should be.
