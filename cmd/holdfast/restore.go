@@ -47,8 +47,9 @@ With --changed only what LIST names is read, compared and written, in a small pa
 the time. LIST (- is standard input) is what was changed on OUT since it was as this version,
 or more than that: a map of qemu's dirty bitmap as nbdinfo prints it, the answer of
 vSphere's QueryChangedDiskAreas as JSON, or lines of offset and length in bytes. What LIST
-does not name is trusted to be right and is not looked at: holdfast verify --against
-proves the whole of OUT afterwards. OUT is raw and of the disk's size, or a device.
+does not name is trusted to be right and is not looked at, damage of the version there included:
+holdfast verify --against proves the whole of OUT afterwards. OUT is raw and of the disk's
+size, or a device. Join ranges that lie near one another: many short ones take long.
 
 A version with damage is refused with status 3. With --skip-damaged everything else is
 written: the damaged ranges are zeros, and OUT.skipped.json lists each of them and the
@@ -192,7 +193,7 @@ func diskList(v *catalog.Version) string {
 
 // restoreDisk restores one disk and shows how far it is.
 func restoreDisk(ctx context.Context, h *owner.Handle, opts restoreOptions, v *catalog.Version, t restoreTarget) (restoredView, error) {
-	changed, err := opts.changedOn(t.disk)
+	changed, err := opts.changedOn(ctx, t.disk)
 	if err != nil {
 		return restoredView{}, err
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -35,7 +36,24 @@ func (o restoreOptions) oneDisk(v *catalog.Version) error {
 }
 
 // changedOn reads the list of what changed on the target of a disk; nil without one.
-func (o restoreOptions) changedOn(d catalog.Disk) (restore.Changed, error) {
+// It may wait for who writes the list, until ctx ends.
+func (o restoreOptions) changedOn(ctx context.Context, d catalog.Disk) (restore.Changed, error) {
+	var list restore.Changed
+	read := make(chan error, 1)
+	go func() {
+		var err error
+		list, err = o.readChanged(d)
+		read <- err
+	}()
+	select {
+	case err := <-read:
+		return list, err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+func (o restoreOptions) readChanged(d catalog.Disk) (restore.Changed, error) {
 	var in io.Reader
 	name := o.Changed
 	switch name {

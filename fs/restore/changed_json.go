@@ -15,7 +15,7 @@ type object struct {
 	Offset, Start, StartOffset, Length, Type *int64
 
 	Description *string
-	ChangedArea []struct{ Start, Length *int64 }
+	ChangedArea json.RawMessage // an array of {start, length}, or null
 
 	// Of a map of what is allocated, as qemu-img map prints it.
 	Depth, Present, Zero, Data json.RawMessage
@@ -89,18 +89,37 @@ func (o *object) entry(off int64, at int) entry {
 	return e
 }
 
-// areas takes in a DiskChangeInfo. Without changed areas nothing changed: PowerShell
-// writes null then, and others leave the key out.
+// areas takes in a DiskChangeInfo. Where nothing changed PowerShell writes null.
 func (o *object) areas(c *collected, at int) error {
-	for _, a := range o.ChangedArea {
-		if a.Start == nil || a.Length == nil {
+	if o.ChangedArea == nil {
+		return errors.New("an answer without changedArea; where nothing changed it is []")
+	}
+	if err := c.about(*o.StartOffset, *o.Length); err != nil {
+		return err
+	}
+	dec := json.NewDecoder(bytes.NewReader(o.ChangedArea))
+	switch first, err := dec.Token(); {
+	case err != nil || first != nil && first != json.Delim('['):
+		return errors.New("a changedArea that is no array")
+	case first == nil:
+		return nil
+	}
+	for dec.More() {
+		var a struct{ Start, Length *int64 }
+		if err := dec.Decode(&a); err != nil {
+			return err
+		}
+		switch {
+		case a.Start == nil || a.Length == nil:
 			return errObject
+		case *a.Start < *o.StartOffset || *a.Length > *o.Length || *a.Start-*o.StartOffset > *o.Length-*a.Length:
+			return fmt.Errorf("%d changed bytes at %d, in an answer about %d bytes at %d", *a.Length, *a.Start, *o.Length, *o.StartOffset)
 		}
 		if err := c.add(*a.Start, *a.Length, true, at); err != nil {
 			return err
 		}
 	}
-	return c.about(*o.StartOffset, *o.Length)
+	return nil
 }
 
 // typeError says what encoding/json means, to who wrote a list.
@@ -115,8 +134,6 @@ func typeError(err error) error {
 		what = "an object"
 	case strings.EqualFold(e.Field, "description"):
 		what = "a text"
-	case strings.EqualFold(e.Field, "changedArea"):
-		what = "an array"
 	}
 	return fmt.Errorf("a value (%.60s) where %s belongs", e.Value, what)
 }

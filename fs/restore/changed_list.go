@@ -29,7 +29,7 @@ const (
 //	    PowerCLI writes them.
 //	0 65536 [1 [dirty]]
 //	    lines of offset, length, and what nbdinfo prints behind them without --json; #
-//	    begins a comment.
+//	    begins a comment. The last line has an end too: a number that was cut is a number.
 //
 // Errors name the line. Nothing at all is an error: what names no change is []. A
 // list is kept in memory whole, and is 256 MiB at the most.
@@ -82,6 +82,9 @@ func parseLines(text []byte, c *collected) (end int, err error) {
 		found = true
 		if err := parseLine(string(said), c, end); err != nil {
 			return end, err
+		}
+		if line[len(line)-1] != '\n' {
+			return end, errors.New("the last line has no end: the list was cut short, perhaps within a number; make it anew")
 		}
 	}
 	if !found {

@@ -38,10 +38,8 @@ func newIntake(f *os.File) *intake {
 // safe for concurrent use with a buffer for each caller.
 func (in *intake) read(buf windowBuffer, win window) ([]byte, error) {
 	b := buf.at(win)
-	if in.past(win) {
-		if all, err := in.readPast(buf, win); all || err != nil {
-			return b, err
-		}
+	if in.past(win) && in.readPast(buf, win) {
+		return b, nil
 	}
 	n, err := in.file.ReadAt(b, win.off)
 	if err != nil && !errors.Is(err, io.EOF) {
@@ -52,20 +50,19 @@ func (in *intake) read(buf windowBuffer, win window) ([]byte, error) {
 }
 
 // readPast fills the window's buffer past the page cache, or reports that it could not:
-// where the target ends within the window, or nothing is read so.
-func (in *intake) readPast(buf windowBuffer, win window) (all bool, err error) {
+// where the target ends within the window, the disk fails (the read through the cache
+// tells the error then), or nothing is read so.
+func (in *intake) readPast(buf windowBuffer, win window) bool {
 	from := int(win.off & (uncachedUnit - 1))
 	end := from + win.length
 	n, err := in.direct.ReadAt(buf.pages[:(end+uncachedUnit-1)&^(uncachedUnit-1)], win.off-int64(from))
-	switch {
-	case n >= end:
-		return true, nil
-	case errors.Is(err, unix.EIO):
-		return false, fmt.Errorf("read the target: %w", err)
-	case !errors.Is(err, io.EOF):
+	if n >= end {
+		return true
+	}
+	if !errors.Is(err, io.EOF) && !errors.Is(err, unix.EIO) {
 		in.off.Store(true)
 	}
-	return false, nil
+	return false
 }
 
 // past reports whether a window is read past the page cache: a long one, of which

@@ -94,12 +94,12 @@ func TestIntake(t *testing.T) {
 // in the file of size bytes.
 func readAllPast(t *testing.T, in *intake, buf windowBuffer, win window, size int64) ([]byte, error) {
 	t.Helper()
-	all, err := in.readPast(buf, win)
+	all := in.readPast(buf, win)
 	if inside := win.off+int64(win.length) <= size; all != inside {
 		t.Errorf("the window of %d bytes at %d was read past the page cache: %v, it is in the file: %v", win.length, win.off, all, inside)
 	}
-	if all || err != nil {
-		return buf.at(win), err
+	if all {
+		return buf.at(win), nil
 	}
 	return in.read(buf, win)
 }
