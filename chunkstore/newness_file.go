@@ -186,10 +186,10 @@ func (s *Store) saveFilter(ctx context.Context) error {
 
 func writeFilter(f io.Writer, set packSet, b *bloom) error {
 	head := set.head(len(b.words))
+	sum := crc32.Update(0, filterTable, head) // before the write, which may change it (vfs.File)
 	if _, err := f.Write(head); err != nil {
 		return err
 	}
-	sum := crc32.Update(0, filterTable, head)
 	buf := make([]byte, 0, filterPiece)
 	for words := b.words; len(words) > 0; {
 		n := min(len(words), filterPiece/8)
