@@ -144,8 +144,8 @@ func (n *vmNode) forgetDeleted(ids []string) {
 	// Not here: the kernel holds this directory while it lists it, and the
 	// notice waits for that.
 	go func() {
-		for id, child := range known {
-			n.NotifyDelete(id, child)
+		for id := range known {
+			n.NotifyEntry(id)
 		}
 	}()
 }

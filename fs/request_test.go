@@ -231,3 +231,29 @@ func TestRewoundDirectory(t *testing.T) {
 
 // Memo is none: the store's is of more roots.
 func (s *shrinking) Memo() *chunkstore.Memo { return nil }
+
+// A version that was forgotten and brought back is whole, also for who was in it all the time.
+func TestVersionIsBack(t *testing.T) {
+	s := &shrinking{testStore: newStore(t)}
+	c := newContent("vda", 1<<16, 1)
+	commit(t, s.testStore, "web", day, c)
+	v := commit(t, s.testStore, "web", day.Add(-time.Hour), c)
+	m := mountTest(t, s, Options{})
+	dir := VersionPath(m.Dir(), v)
+	openRaw(t, dir, unix.O_DIRECTORY)
+	want := readNames(t, dir, true)
+	setGone := func(id string) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.gone = id
+	}
+	setGone(v.ID)
+	waitFor(t, "the version to go", func() bool {
+		readNames(t, m.Dir()+"/web", false)
+		return errors.Is(unix.Lstat(dir, new(unix.Stat_t)), unix.ENOENT)
+	})
+	setGone("")
+	if got := readNames(t, dir, true); !slices.Equal(got, want) {
+		t.Errorf("it holds %q, want %q", got, want)
+	}
+}
