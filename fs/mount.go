@@ -110,7 +110,7 @@ func connect(t *tree, dir string, opts Options) (*fuse.Server, error) {
 	nodes := fusefs.NewNodeFS(&rootNode{node: node{t: t}}, &fusefs.Options{
 		MountOptions: mo, NullPermissions: true, RootStableAttr: &fusefs.StableAttr{Ino: rootIno},
 	})
-	server, err := fuse.NewServer(&unopened{RawFileSystem: nodes}, target, &mo)
+	server, err := fuse.NewServer(newUnopened(nodes), target, &mo)
 	if err != nil {
 		if os.Geteuid() == 0 {
 			detach(dir) //nolint:errcheck // the first error is told

@@ -20,20 +20,37 @@ type unopened struct {
 	fuse.RawFileSystem
 	server *fuse.Server
 
-	mu   sync.Mutex // guards kept
-	kept []reading  // at most maxKept, the one that was read last at the end, those that ended first
+	mu      sync.Mutex     // guards what follows
+	kept    []reading      // at most maxKept, the one that was read last at the end, those that ended first
+	opened  uint64         // so far
+	leaving map[uint64]int // by node: directories that are being released
+	left    sync.Cond      // of mu: fewer are
 }
 
 // reading is an open directory that nobody reads at the moment.
 type reading struct {
-	node, off, fh uint64
-	changes       bool // its names may be others next time
+	node, fh  uint64
+	opened    uint64 // how many were before it
+	from, off uint64 // of the last answer: where it began, and where the next one would
+	changes   bool   // its names may be others next time
+}
+
+// serves reports whether go-fuse can go on at an offset: behind its last answer, or
+// within it, as a reader with a small buffer (musl's has 2 KiB) takes a part of an answer.
+func (r *reading) serves(node, off uint64) bool {
+	return r.node == node && (r.off == off || r.from < off && off < r.off)
 }
 
 // maxKept bounds the open directories, as readers may never go on. Who goes on with
 // one that was dropped has it listed anew, and goes on behind the same name: offsets stay
 // (changing).
 const maxKept = 64
+
+func newUnopened(fs fuse.RawFileSystem) *unopened {
+	u := &unopened{RawFileSystem: fs, leaving: map[uint64]int{}}
+	u.left.L = &u.mu
+	return u
+}
 
 // Init implements fuse.RawFileSystem.
 func (u *unopened) Init(s *fuse.Server) {
@@ -78,7 +95,7 @@ func (u *unopened) read(cancel <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEn
 		return status
 	}
 	ended := out.Offset == in.Offset
-	r.off = out.Offset
+	r.from, r.off = in.Offset, out.Offset
 	u.keep(r, ended)
 	if ended && r.changes {
 		end(out)
@@ -106,7 +123,7 @@ func (u *unopened) take(cancel <-chan struct{}, in *fuse.ReadIn) (reading, fuse.
 	if in.Offset > 0 {
 		u.mu.Lock()
 		for i, r := range slices.Backward(u.kept) {
-			if r.node == in.NodeId && r.off == in.Offset {
+			if r.serves(in.NodeId, in.Offset) {
 				u.kept = slices.Delete(u.kept, i, i+1)
 				u.mu.Unlock()
 				return r, fuse.OK
@@ -116,15 +133,28 @@ func (u *unopened) take(cancel <-chan struct{}, in *fuse.ReadIn) (reading, fuse.
 	}
 	var out fuse.OpenOut
 	status := u.RawFileSystem.OpenDir(cancel, &fuse.OpenIn{InHeader: in.InHeader}, &out)
-	return reading{node: in.NodeId, fh: out.Fh, changes: out.OpenFlags&fuse.FOPEN_CACHE_DIR == 0}, status
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.opened++
+	return reading{node: in.NodeId, fh: out.Fh, opened: u.opened, changes: out.OpenFlags&fuse.FOPEN_CACHE_DIR == 0}, status
 }
 
 // keep keeps an open directory for who goes on with it, which hardly anybody does at the end.
+// Nobody knows for whom it was, so of one that changes only the last that was opened is
+// kept: who began after a name came must not go on in what was listed before.
 func (u *unopened) keep(r reading, ended bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
+	if i := slices.IndexFunc(u.kept, func(k reading) bool { return k.node == r.node && k.changes }); i >= 0 {
+		if u.kept[i].opened > r.opened {
+			u.drop(r)
+			return
+		}
+		u.drop(u.kept[i])
+		u.kept = slices.Delete(u.kept, i, i+1)
+	}
 	if len(u.kept) == maxKept {
-		u.release(u.kept[0].node, u.kept[0].fh)
+		u.drop(u.kept[0])
 		u.kept = slices.Delete(u.kept, 0, 1)
 	}
 	if ended {
@@ -134,21 +164,40 @@ func (u *unopened) keep(r reading, ended bool) {
 	}
 }
 
+// drop releases a directory that is not kept any more, beside all else: that waits for
+// what is asked about the node meanwhile, such as attributes of a guest's directory that is
+// damaged and healed. mu is held.
+func (u *unopened) drop(r reading) {
+	u.leaving[r.node]++
+	go func() {
+		u.release(r.node, r.fh)
+		u.mu.Lock()
+		defer u.mu.Unlock()
+		if u.leaving[r.node]--; u.leaving[r.node] == 0 {
+			delete(u.leaving, r.node)
+		}
+		u.left.Broadcast()
+	}()
+}
+
 // Forget implements fuse.RawFileSystem: what is open of a node goes before it.
 func (u *unopened) Forget(node, lookups uint64) {
 	u.mu.Lock()
 	u.kept = slices.DeleteFunc(u.kept, func(r reading) bool {
 		if r.node == node {
-			u.release(node, r.fh)
+			u.drop(r)
 		}
 		return r.node == node
 	})
+	for u.leaving[node] > 0 {
+		u.left.Wait()
+	}
 	u.mu.Unlock()
 	u.RawFileSystem.Forget(node, lookups)
 }
 
 // release closes an open directory, of which the kernel must know the node: it waits for
-// an answer, or the caller holds mu and the directory is among those that are kept.
+// an answer, or a Forget of the node waits for this.
 func (u *unopened) release(node, fh uint64) {
 	u.RawFileSystem.ReleaseDir(&fuse.ReleaseIn{InHeader: fuse.InHeader{NodeId: node}, Fh: fh})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -195,24 +196,62 @@ func TestManyReadersOfADirectory(t *testing.T) {
 	}
 }
 
+// TestNewNamesBesideOtherReaders: who begins after a name came gets it, whoever is in the
+// middle of the directory.
+func TestNewNamesBesideOtherReaders(t *testing.T) {
+	s := newStore(t)
+	c := newContent("vda", 64<<10, 1)
+	for i := range 60 {
+		commit(t, s, "web", day.Add(time.Duration(i)*time.Minute), c)
+	}
+	m := mountTest(t, s, Options{})
+	buf := make([]byte, 4096)
+	read := func(fd int) []string {
+		n, err := unix.Getdents(fd, buf)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _, got := unix.ParseDirent(buf[:n], -1, nil)
+		return got
+	}
+	before := openRaw(t, m.Dir()+"/web", unix.O_DIRECTORY)
+	read(before)
+	id := commit(t, s, "web", day.Add(100*time.Minute), c).ID
+	after := openRaw(t, m.Dir()+"/web", unix.O_DIRECTORY)
+	names := read(after)
+	read(before) // goes on first
+	for some := read(after); len(some) > 0; some = read(after) {
+		names = append(names, some...)
+	}
+	if !slices.Contains(names, id) {
+		t.Errorf("%s is not among %d names", id, len(names))
+	}
+}
+
 // openedNodes counts what is open of each node, and breaks the rules as go-fuse does.
 type openedNodes struct {
 	fuse.RawFileSystem
 	t      *testing.T
+	mu     sync.Mutex // guards what follows
 	opened uint64
 	node   map[uint64]uint64 // by handle
 	gone   map[uint64]bool
-	status fuse.Status // of the next reads
+	stuck  chan struct{} // releases of node 1 wait for it; nil: none do
+	status fuse.Status   // of the next reads
 }
 
 func (o *openedNodes) OpenDir(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
+	o.mu.Lock()
+	defer o.mu.Unlock()
 	o.opened++
-	out.Fh = o.opened
+	out.Fh, out.OpenFlags = o.opened, fuse.FOPEN_CACHE_DIR
 	o.node[out.Fh] = in.NodeId
 	return fuse.OK
 }
 
 func (o *openedNodes) ReadDir(_ <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList) fuse.Status {
+	o.mu.Lock()
+	defer o.mu.Unlock()
 	if o.node[in.Fh] != in.NodeId {
 		o.t.Errorf("node %d is read by the handle of %d", in.NodeId, o.node[in.Fh])
 	}
@@ -223,19 +262,28 @@ func (o *openedNodes) ReadDir(_ <-chan struct{}, in *fuse.ReadIn, out *fuse.DirE
 }
 
 func (o *openedNodes) ReleaseDir(in *fuse.ReleaseIn) {
+	if in.NodeId == 1 {
+		<-o.stuck
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
 	if o.node[in.Fh] != in.NodeId || o.gone[in.NodeId] {
 		o.t.Errorf("the handle %d of node %d (gone: %v) is released as one of %d", in.Fh, o.node[in.Fh], o.gone[in.NodeId], in.NodeId)
 	}
 	delete(o.node, in.Fh)
 }
 
-func (o *openedNodes) Forget(node, _ uint64) { o.gone[node] = true }
+func (o *openedNodes) Forget(node, _ uint64) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.gone[node] = true
+}
 
 // TestKeptDirectoriesAreBounded: what is open goes with its node, with an error, and
 // when too much is; who goes on gets what is kept for him.
 func TestKeptDirectoriesAreBounded(t *testing.T) {
 	nodes := &openedNodes{t: t, node: map[uint64]uint64{}, gone: map[uint64]bool{}}
-	u := &unopened{RawFileSystem: nodes}
+	u := newUnopened(nodes)
 	read := func(node, off uint64) {
 		t.Helper()
 		in := &fuse.ReadIn{InHeader: fuse.InHeader{NodeId: node}, Offset: off}
@@ -245,6 +293,11 @@ func TestKeptDirectoriesAreBounded(t *testing.T) {
 	}
 	open := func(want int, opened uint64) {
 		t.Helper()
+		u.mu.Lock()
+		defer u.mu.Unlock()
+		for len(u.leaving) > 0 {
+			u.left.Wait()
+		}
 		if len(nodes.node) != want || len(u.kept) != want || nodes.opened != opened {
 			t.Errorf("%d open, %d kept, %d opened in all; want %d, %d and %d", len(nodes.node), len(u.kept), nodes.opened, want, want, opened)
 		}
@@ -259,6 +312,12 @@ func TestKeptDirectoriesAreBounded(t *testing.T) {
 	open(3, 3)
 	u.Forget(7, 1)
 	open(0, 3)
+	read(8, 0)
+	u.kept[0].from, u.kept[0].off = 0, 3 // an answer of three names, of which the reader takes two
+	read(8, 2)
+	open(1, 4)
+	u.Forget(8, 1)
+	nodes.opened--
 	read(90, 0)
 	for node := range uint64(2 * maxKept) { // directories that are read to their end don't push one out that is not
 		read(1000+node, 0)
@@ -277,4 +336,26 @@ func TestKeptDirectoriesAreBounded(t *testing.T) {
 	read(200, 0)
 	read(100+maxKept, 1)
 	open(maxKept-1, 3*maxKept+10)
+}
+
+// TestReleaseThatWaits: others read while a directory can't be released yet, and its
+// node is forgotten after it.
+func TestReleaseThatWaits(t *testing.T) {
+	nodes := &openedNodes{t: t, node: map[uint64]uint64{}, gone: map[uint64]bool{}, stuck: make(chan struct{})}
+	u := newUnopened(nodes)
+	for node := range uint64(2 * maxKept) {
+		in := &fuse.ReadIn{InHeader: fuse.InHeader{NodeId: 1 + node}}
+		if got := u.ReadDir(nil, in, fuse.NewDirEntryList(make([]byte, 64), 0)); got != fuse.OK {
+			t.Fatal(got)
+		}
+	}
+	forgotten := make(chan struct{})
+	go func() { u.Forget(1, 1); close(forgotten) }()
+	close(nodes.stuck)
+	<-forgotten // ReleaseDir tells if it comes after
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.leaving[1] > 0 {
+		t.Error("the node is forgotten before its directory is released")
+	}
 }
