@@ -3,6 +3,7 @@ package cache
 import (
 	"math/bits"
 	"sync"
+	"sync/atomic"
 
 	"holdfast/chunkstore/pack"
 )
@@ -43,10 +44,11 @@ const idleShare = 8
 type buffers struct {
 	mu     sync.Mutex // guards what follows
 	free   [len(sizes)][]*buffer
-	idle   int64  // bytes of free
-	limit  int64  // of idle
-	out    uint32 // a bit for each class of which one is to be made
+	idle   int64 // bytes of free
+	limit  int64 // of idle
 	poison bool
+
+	out atomic.Uint32 // a bit for each class of which one is to be made
 }
 
 // classOf returns the smallest class for n plain bytes, 1 to MaxChunk, and the
@@ -80,7 +82,7 @@ func (b *buffers) take(class int) *buffer {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if len(b.free[class]) == 0 {
-		b.out |= 1 << class
+		b.out.Or(1 << class)
 		return nil
 	}
 	return b.pop(class)
@@ -101,11 +103,10 @@ func newBuffer(class int) *buffer { return &buffer{class: class, mem: make([]byt
 
 // refill makes one buffer of each class that ran out, where there is room.
 func (b *buffers) refill() {
-	b.mu.Lock()
-	out := b.out
-	b.out = 0
-	b.mu.Unlock()
-	for ; out != 0; out &= out - 1 {
+	if b.out.Load() == 0 {
+		return
+	}
+	for out := b.out.Swap(0); out != 0; out &= out - 1 {
 		class := bits.TrailingZeros32(out)
 		if !b.lacks(class) {
 			continue
