@@ -45,9 +45,44 @@ func TestReadsPastTheCache(t *testing.T) {
 					if !bytes.Equal(buf[:got], want[from:from+got]) {
 						t.Fatalf("read %d bytes from %d: other bytes", n, from)
 					}
+					whole := (from|n|shift)%odirect.Unit == 0 // else the cache gets what is left, and what the kernel reads ahead of it
+					if cold && whole && n >= pastLeast && from+n <= len(want) {
+						pages, err := odirect.Cached(f.osf.Fd(), int64(from), int64(n))
+						if err != nil || pages != 0 {
+							t.Errorf("read %d bytes from %d: %d of them went through the page cache, %v", n, from, pages, err)
+						}
+					}
 				}
 			}
 		}
+	}
+}
+
+// TestWhatIsCachedComesFromTheCache: a range of which the page cache has half is read
+// through it, one of which it has less past it.
+func TestWhatIsCachedComesFromTheCache(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "disk.raw")
+	if err := os.WriteFile(path, make([]byte, 4<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f, err := OpenFile(path, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	memory := odirect.Memory(2 << 20)
+	if n := f.past.read(f.osf, memory, 0); n != 0 {
+		t.Errorf("%d bytes of what was just written came past the cache", n)
+	}
+	dropFile(t, path)
+	if n := f.past.read(f.osf, memory, 0); n != len(memory) {
+		t.Errorf("%d bytes of what is not cached came past the cache", n)
+	}
+	if _, err := f.osf.ReadAt(memory[:1<<20], 0); err != nil {
+		t.Fatal(err)
+	}
+	if n := f.past.read(f.osf, memory, 0); n != 0 {
+		t.Errorf("%d bytes of what is half cached came past the cache", n)
 	}
 }
 

@@ -222,6 +222,14 @@ func TestChangedWithDamage(t *testing.T) {
 	}
 }
 
+// loopDevice shows a file as a block device until the test ends.
+func loopDevice(t *testing.T, backing string) string {
+	t.Helper()
+	dev := strings.TrimSpace(string(run(t, "losetup", "--find", "--show", backing)))
+	t.Cleanup(func() { exec.Command("losetup", "-d", dev).Run() })
+	return dev
+}
+
 // TestChangedOnDevice: a device may be larger than the disk.
 func TestChangedOnDevice(t *testing.T) {
 	s := newStore(t)
@@ -234,14 +242,21 @@ func TestChangedOnDevice(t *testing.T) {
 	if err := os.WriteFile(backing, now, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	msg, err := exec.Command("losetup", "--find", "--show", backing).CombinedOutput()
-	if err != nil {
-		t.Fatalf("losetup: %v\n%s", err, msg)
-	}
-	dev := strings.TrimSpace(string(msg))
-	t.Cleanup(func() { exec.Command("losetup", "-d", dev).Run() })
+	dev := loopDevice(t, backing)
 	mustRun(t, s, Options{Disk: d, Out: dev, Overwrite: true, Changed: listed(t, rand.New(rand.NewPCG(4, 4)), list, len(b))})
 	sameFile(t, dev, want[:len(want)/512*512])
+}
+
+// run returns what a program prints.
+func run(t *testing.T, name string, args ...string) []byte {
+	t.Helper()
+	cmd := exec.Command(name, args...)
+	cmd.Stderr = new(bytes.Buffer)
+	msg, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%s %q: %v\n%s%s", name, args, err, msg, cmd.Stderr)
+	}
+	return msg
 }
 
 // TestChangedByDirtyBitmap takes the list from qemu: a raw disk under a qcow2 file that
@@ -251,29 +266,19 @@ func TestChangedByDirtyBitmap(t *testing.T) {
 	b := diskBytes(35, 12<<20+3*512)
 	d := s.put(t, b)
 	raw, head := filepath.Join(dir, "disk.raw"), filepath.Join(dir, "disk.qcow2")
-	run := func(name string, args ...string) []byte {
-		t.Helper()
-		cmd := exec.Command(name, args...)
-		cmd.Stderr = new(bytes.Buffer)
-		msg, err := cmd.Output()
-		if err != nil {
-			t.Fatalf("%s %q: %v\n%s%s", name, args, err, msg, cmd.Stderr)
-		}
-		return msg
-	}
-	run("qemu-img", "create", "-q", "-f", "qcow2", "-o", "data_file="+raw+",data_file_raw=on", head, fmt.Sprint(len(b)))
+	run(t, "qemu-img", "create", "-q", "-f", "qcow2", "-o", "data_file="+raw+",data_file_raw=on", head, fmt.Sprint(len(b)))
 	if err := os.WriteFile(raw, b, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	run("qemu-img", "bitmap", "--add", "-g", "4096", head, "since")
-	run("qemu-io", "-f", "qcow2", "-c", "write -P 7 0 512", "-c", "write -P 8 5001k 100k", "-c", "write -z 7M 128k",
+	run(t, "qemu-img", "bitmap", "--add", "-g", "4096", head, "since")
+	run(t, "qemu-io", "-f", "qcow2", "-c", "write -P 7 0 512", "-c", "write -P 8 5001k 100k", "-c", "write -z 7M 128k",
 		"-c", fmt.Sprintf("write -P 9 %d 512", len(b)-512), head)
 	for _, form := range [][]string{{"--json"}, nil} {
 		now, err := os.ReadFile(raw)
 		if err != nil || bytes.Equal(now, b) {
 			t.Fatalf("nothing was changed, %v", err)
 		}
-		list := run("nbdinfo", append(form, "--map=qemu:dirty-bitmap:since", "--", "[", "qemu-nbd", "-r", "-f", "qcow2", "-B", "since", head, "]")...)
+		list := run(t, "nbdinfo", append(form, "--map=qemu:dirty-bitmap:since", "--", "[", "qemu-nbd", "-r", "-f", "qcow2", "-B", "since", head, "]")...)
 		c, err := ParseChanged(bytes.NewReader(list), int64(len(b)))
 		if err != nil || len(c) != 4 {
 			t.Fatalf("%d changes, %v, of\n%s", len(c), err, list)
@@ -285,11 +290,11 @@ func TestChangedByDirtyBitmap(t *testing.T) {
 		mustRun(t, s, Options{Disk: d, Out: out, Overwrite: true, Changed: c})
 		sameFile(t, out, b)
 	}
-	allocated := run("nbdinfo", "--json", "--map", "--", "[", "qemu-nbd", "-r", "-f", "raw", raw, "]")
+	allocated := run(t, "nbdinfo", "--json", "--map", "--", "[", "qemu-nbd", "-r", "-f", "raw", raw, "]")
 	if c, err := ParseChanged(bytes.NewReader(allocated), int64(len(b))); err == nil || !strings.Contains(err.Error(), "dirty bitmap") {
 		t.Errorf("a map of what is allocated: %v, %v", c, err)
 	}
-	allocated = run("qemu-img", "map", "--output=json", "-f", "raw", raw)
+	allocated = run(t, "qemu-img", "map", "--output=json", "-f", "raw", raw)
 	if c, err := ParseChanged(bytes.NewReader(allocated), int64(len(b))); err == nil || !strings.Contains(err.Error(), "qemu-img map") {
 		t.Errorf("qemu-img map: %v, %v", c, err)
 	}
@@ -309,26 +314,16 @@ func TestChangedUnderQcow2(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	run := func(name string, args ...string) []byte {
-		t.Helper()
-		cmd := exec.Command(name, args...)
-		cmd.Stderr = new(bytes.Buffer)
-		msg, err := cmd.Output()
-		if err != nil {
-			t.Fatalf("%s %q: %v\n%s%s", name, args, err, msg, cmd.Stderr)
-		}
-		return msg
-	}
-	run("qemu-img", "convert", "-f", "raw", "-O", "qcow2", raw, img)
-	run("qemu-img", "bitmap", "--add", img, "since")
-	run("qemu-io", "-f", "qcow2", "-c", "write -z 1M 256k", "-c", "discard 5M 1M", "-c", "write -P 8 9001k 100k", img)
-	list := run("nbdinfo", "--json", "--map=qemu:dirty-bitmap:since", "--", "[", "qemu-nbd", "-r", "-f", "qcow2", "-B", "since", img, "]")
+	run(t, "qemu-img", "convert", "-f", "raw", "-O", "qcow2", raw, img)
+	run(t, "qemu-img", "bitmap", "--add", img, "since")
+	run(t, "qemu-io", "-f", "qcow2", "-c", "write -z 1M 256k", "-c", "discard 5M 1M", "-c", "write -P 8 9001k 100k", img)
+	list := run(t, "nbdinfo", "--json", "--map=qemu:dirty-bitmap:since", "--", "[", "qemu-nbd", "-r", "-f", "qcow2", "-B", "since", img, "]")
 	c, err := ParseChanged(bytes.NewReader(list), int64(len(b)))
 	if err != nil || len(c) != 3 {
 		t.Fatalf("%d changes, %v, of\n%s", len(c), err, list)
 	}
 	pid := filepath.Join(dir, "pid")
-	run("qemu-storage-daemon", "--daemonize", "--pidfile", pid, "--blockdev", "driver=qcow2,node-name=q,file.driver=file,file.filename="+img,
+	run(t, "qemu-storage-daemon", "--daemonize", "--pidfile", pid, "--blockdev", "driver=qcow2,node-name=q,file.driver=file,file.filename="+img,
 		"--export", "fuse,id=e,node-name=q,mountpoint="+live+",writable=on")
 	text, err := os.ReadFile(pid)
 	if err != nil {
@@ -350,5 +345,5 @@ func TestChangedUnderQcow2(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	run("qemu-img", "compare", "-f", "raw", "-F", "qcow2", raw, img)
+	run(t, "qemu-img", "compare", "-f", "raw", "-F", "qcow2", raw, img)
 }

@@ -280,12 +280,7 @@ func TestBlockDevice(t *testing.T) {
 	if err := os.WriteFile(backing, old, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	msg, err := exec.Command("losetup", "--find", "--show", backing).CombinedOutput()
-	if err != nil {
-		t.Fatalf("losetup: %v\n%s", err, msg)
-	}
-	dev := strings.TrimSpace(string(msg))
-	t.Cleanup(func() { exec.Command("losetup", "-d", dev).Run() })
+	dev := loopDevice(t, backing)
 	if _, err := Run(context.Background(), s, Options{Disk: d, Out: dev}); !errors.Is(err, ErrExists) {
 		t.Fatalf("onto a device without --overwrite: %v", err)
 	}
