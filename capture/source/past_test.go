@@ -78,6 +78,9 @@ func TestWhatIsCachedComesFromTheCache(t *testing.T) {
 	if n := f.past.read(f.osf, memory, 0); n != len(memory) {
 		t.Errorf("%d bytes of what is not cached came past the cache", n)
 	}
+	if err := unix.Fadvise(int(f.osf.Fd()), 0, 0, unix.FADV_RANDOM); err != nil { // reads nothing ahead
+		t.Fatal(err)
+	}
 	if _, err := f.osf.ReadAt(memory[:1<<20], 0); err != nil {
 		t.Fatal(err)
 	}

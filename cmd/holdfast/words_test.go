@@ -112,8 +112,8 @@ func TestParseDisks(t *testing.T) {
 }
 
 func TestParseMountHelper(t *testing.T) {
-	opts, fake, err := parseMountHelper(strings.Fields("-sn /s /m -o rw,allow_other,cache=1MiB,x-a.b=c,strange -tfuse.holdfast -N 7"))
-	if err != nil || fake || opts.Store != "/s" || opts.Dir != "/m" || !opts.AllowOther || opts.Cache != 1<<20 || !opts.Background {
+	opts, fake, err := parseMountHelper(strings.Fields("-sn /s /m -o rw,allow_other,cache=1MiB,fill=0,x-a.b=c,strange -tfuse.holdfast -N 7"))
+	if err != nil || fake || opts.Store != "/s" || opts.Dir != "/m" || !opts.AllowOther || opts.Cache != 1<<20 || opts.Fill != -1 || !opts.Background {
 		t.Errorf("parseMountHelper = %+v, %v, %v", opts, fake, err)
 	}
 	for _, line := range []string{"", "/s", "/s /m /x", "/s /m -o strange", "/s /m -z", "/s /m -o cache=x"} {
