@@ -81,7 +81,12 @@ func Mount(store chunkstore.API, dir string, opts Options) (*Mounted, error) {
 // start mounts a tree on a directory that was found good.
 func start(t *tree, path string, opts Options) (m *Mounted, err error) {
 	m = &Mounted{dir: path, tree: t, settled: make(chan struct{}), done: make(chan struct{})}
+	// The watchdog is first, or a process killed in between would leave its mount.
+	if m.dog, err = startWatchdog(path); err != nil {
+		m.unwatched(err)
+	}
 	if m.server, err = connect(t, path, opts); err != nil {
+		m.dog.dismiss()
 		t.close()
 		return nil, err
 	}
@@ -180,10 +185,17 @@ func (m *Mounted) settle(opts Options) error {
 			m.tree.log.Warn("readahead stays at the kernel's default", "mount", m.dir, "err", err)
 		}
 	}
-	if m.dog, err = startWatchdog(m.dir, m.dev); err != nil {
-		m.tree.log.Warn("no watchdog: if this process is killed, unmount by hand", "mount", m.dir, "err", err)
+	if m.dog != nil {
+		if err := m.dog.watch(m.dev); err != nil {
+			m.unwatched(err)
+		}
 	}
 	return nil
+}
+
+// unwatched says that there is no watchdog.
+func (m *Mounted) unwatched(err error) {
+	m.tree.log.Warn("no watchdog: if this process is killed, unmount by hand", "mount", m.dir, "err", err)
 }
 
 // serve answers the kernel until the mount is gone, however it went, then

@@ -379,6 +379,25 @@ func TestKilledDaemonLeavesNoMount(t *testing.T) {
 	waitFor(t, "the watchdog to end", func() bool { return syscall.Kill(dog, 0) != nil })
 }
 
+// A process killed at any moment of mounting leaves no mount: its watchdog was
+// there first.
+func TestKilledWhileMounting(t *testing.T) {
+	for range 3 {
+		dir := t.TempDir()
+		t.Cleanup(func() { detach(dir) })
+		cmd := exec.Command("/proc/self/exe", dir)
+		cmd.Env = append(os.Environ(), childEnv+"=mount and hang")
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		for began := time.Now(); !mountedAt(t, dir) && time.Since(began) < time.Minute; {
+		}
+		cmd.Process.Kill()
+		cmd.Wait()
+		waitFor(t, "the watchdog to unmount", func() bool { return !mountedAt(t, dir) })
+	}
+}
+
 func TestDeadMountIsReplaced(t *testing.T) {
 	dir := t.TempDir()
 	for range 2 { // one on another

@@ -15,16 +15,19 @@ import (
 
 // A FUSE mount whose process was killed stays in the mount table and answers
 // ENOTCONN. So a mount has a watchdog: this same program, started again as a
-// child in its own session, which waits for the end of a pipe. The pipe ends
-// without a farewell when the process died, however it died; then the watchdog
-// detaches the mount. (fusermount3's auto_unmount does not do: go-fuse waits
-// for a program that never ends.)
+// child in its own session before there is a mount, which waits for the end of
+// a pipe. There the process tells the mount's device, and at last farewell. The
+// pipe ends without a farewell when the process died, however it died; then the
+// watchdog detaches the mount: that of the device, or, where the process died
+// before it told one, a dead mount of ours. (fusermount3's auto_unmount does not
+// do: go-fuse waits for a program that never ends.)
 const (
-	watchdogEnv = "HOLDFAST_WATCHDOG" // device and mount point, as "0:42 /mnt"
+	watchdogEnv = "HOLDFAST_WATCHDOG" // the mount point
 	pipeFd      = 3
 	readyFd     = 4
-	farewell    = 'q'
-	watchdogUp  = 5 * time.Second // more than any start takes
+	farewell    = "q"
+	toldMost    = 64          // bytes in the pipe: a device as "0:42", and the farewell
+	watchdogUp  = time.Minute // more than any start takes
 )
 
 // watchdogReady says that this program's main begins with RunWatchdogIfAsked.
@@ -37,40 +40,50 @@ var errNoHook = errors.New("this program's main does not call fs.RunWatchdogIfAs
 // started as a watchdog it does that work and reports true with the status that
 // main must exit with; in any other it reports false at once.
 func RunWatchdogIfAsked() (status int, asked bool) {
-	what := os.Getenv(watchdogEnv)
-	if what == "" {
+	dir := os.Getenv(watchdogEnv)
+	if dir == "" {
 		watchdogReady.Store(true)
 		return 0, false
 	}
 	// A service manager signals all processes of a service at once; this
 	// one must outlive the one it watches.
 	signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT)
-	dev, dir, ok := strings.Cut(what, " ")
-	if !ok {
-		return 1, true
-	}
 	ready := os.NewFile(readyFd, "ready")
-	ready.Write([]byte{farewell}) //nolint:errcheck // then nobody waits for it
+	ready.Write([]byte{0}) //nolint:errcheck // then nobody waits for it
 	ready.Close()
-	var b [1]byte
-	if n, _ := io.ReadFull(os.NewFile(pipeFd, "pipe"), b[:]); n == 1 {
-		return 0, true
-	}
-	if top, ok, err := topMount(dir); err == nil && ok && top.dev == dev {
-		if err := detach(dir); err != nil {
+	told, _ := io.ReadAll(io.LimitReader(os.NewFile(pipeFd, "pipe"), toldMost)) // what came counts
+	if dev, quit := strings.CutSuffix(string(told), farewell); !quit {
+		if err := removeLeft(dir, dev); err != nil {
 			return 1, true
 		}
 	}
 	return 0, true
 }
 
+// removeLeft detaches the mount of a process that died, and no other's. dev is
+// empty where it did not come to telling its device.
+func removeLeft(dir, dev string) error {
+	top, ok, err := topMount(dir)
+	switch {
+	case err != nil:
+		return err
+	case !ok || top.fsType != fsType || dev != "" && top.dev != dev:
+		return nil
+	case dev == "" && alive(dir):
+		return nil
+	}
+	return detach(dir)
+}
+
 // watchdog is the process that watches this one.
 type watchdog struct {
 	cmd  *exec.Cmd
 	pipe *os.File // its write end
+	up   *os.File // the read end of the one by which it says that it is there
 }
 
-func startWatchdog(dir, dev string) (*watchdog, error) {
+// startWatchdog starts the watchdog of a mount that will be made on dir.
+func startWatchdog(dir string) (*watchdog, error) {
 	if !watchdogReady.Load() {
 		return nil, errNoHook
 	}
@@ -84,44 +97,42 @@ func startWatchdog(dir, dev string) (*watchdog, error) {
 		w.Close()
 		return nil, fmt.Errorf("start watchdog: %w", err)
 	}
-	defer up.Close()
+	defer ready.Close()
 	cmd := exec.Command("/proc/self/exe")
 	cmd.Args = []string{"holdfast-watchdog", dir}
-	cmd.Env = append(os.Environ(), watchdogEnv+"="+dev+" "+dir, "GOMAXPROCS=1")
+	cmd.Env = append(os.Environ(), watchdogEnv+"="+dir, "GOMAXPROCS=1")
 	cmd.Dir = "/" // or it would itself keep a filesystem busy
 	cmd.ExtraFiles = []*os.File{r, ready}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	err = cmd.Start()
-	ready.Close()
-	if err != nil {
+	if err := cmd.Start(); err != nil {
+		up.Close()
 		w.Close()
 		return nil, fmt.Errorf("start watchdog: %w", err)
 	}
-	d := &watchdog{cmd, w}
-	if err := d.wait(up); err != nil {
-		d.dismiss()
-		return nil, err
-	}
-	return d, nil
+	return &watchdog{cmd, w, up}, nil
 }
 
-// wait waits until the watchdog is deaf to signals; before, one for all
-// processes of a service would end it.
-func (d *watchdog) wait(up *os.File) error {
-	up.SetReadDeadline(time.Now().Add(watchdogUp)) //nolint:errcheck // a pipe has deadlines
+// watch tells the watchdog the mount's device. It returns when the watchdog is
+// deaf to signals; before, one for all processes of a service would end it.
+func (d *watchdog) watch(dev string) error {
+	if _, err := d.pipe.WriteString(dev); err != nil {
+		return fmt.Errorf("start watchdog: %w", err)
+	}
+	d.up.SetReadDeadline(time.Now().Add(watchdogUp)) //nolint:errcheck // a pipe has deadlines
 	var b [1]byte
-	if _, err := io.ReadFull(up, b[:]); err != nil {
+	if _, err := io.ReadFull(d.up, b[:]); err != nil {
 		return fmt.Errorf("start watchdog: it did not come up: %w", err)
 	}
 	return nil
 }
 
-// dismiss sends the watchdog home; the mount is gone.
+// dismiss sends the watchdog home: the mount is gone, or there was none.
 func (d *watchdog) dismiss() {
 	if d == nil {
 		return
 	}
-	d.pipe.Write([]byte{farewell}) //nolint:errcheck // it may have been killed
+	d.pipe.WriteString(farewell) //nolint:errcheck // it may have been killed
 	d.pipe.Close()
+	d.up.Close()
 	d.cmd.Wait() //nolint:errcheck // how it ended is of no interest now
 }
