@@ -222,7 +222,7 @@ func startTest(t testing.TB, start func(dir string) (*Mounted, error)) *Mounted 
 
 func unmountTest(t testing.TB, m *Mounted, goroutines, files int) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if err := m.Unmount(ctx, time.Second); err != nil {
 		t.Errorf("unmount: %v", err)

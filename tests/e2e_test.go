@@ -227,7 +227,7 @@ func TestBusyMountSaysWho(t *testing.T) {
 	select {
 	case err := <-m.done:
 		m.done <- err
-	case <-time.After(30 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatalf("the mount stays though nobody holds it\n%s", m.log)
 	}
 	noTraces(t, m.mnt)

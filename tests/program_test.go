@@ -172,7 +172,7 @@ func (s *serving) unmount() {
 		if err != nil {
 			s.Fatalf("mount ended with %v\n%s", err, s.log)
 		}
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		s.Fatalf("the mount process stays after umount\n%s", s.log)
 	}
 }
@@ -196,7 +196,7 @@ func waitFor(t *testing.T, what string, holds func() bool) time.Duration {
 	t.Helper()
 	began := time.Now()
 	for !holds() {
-		if time.Since(began) > 30*time.Second {
+		if time.Since(began) > 2*time.Minute {
 			t.Fatalf("%s: not after %v", what, time.Since(began))
 		}
 		time.Sleep(5 * time.Millisecond)

@@ -104,7 +104,7 @@ func TestPrefetchBringsChunks(t *testing.T) {
 	r, _ := Open(c, NewMaps(w.store, 0), w.m)
 	until := func(what string, ok func() bool) {
 		t.Helper()
-		for end := time.Now().Add(10 * time.Second); !ok(); time.Sleep(time.Millisecond) {
+		for end := time.Now().Add(time.Minute); !ok(); time.Sleep(time.Millisecond) {
 			if time.Now().After(end) {
 				t.Fatalf("%s: %+v", what, c.Stats())
 			}

@@ -134,7 +134,7 @@ func TestRace(t *testing.T) {
 func TestExactlyOne(t *testing.T) {
 	dir := newStore(t)
 	var owners, most, opened atomic.Int64
-	o := Options{Wait: 20 * time.Second, Grace: time.Millisecond}
+	o := Options{Wait: time.Minute, Grace: time.Millisecond}
 	o.open = func(dir string) (local, error) {
 		if n := owners.Add(1); n > most.Load() {
 			most.Store(n)

@@ -48,7 +48,7 @@ func impostor(t *testing.T, answer http.HandlerFunc) (*client, string) {
 func TestHostileOwner(t *testing.T) {
 	var body []byte
 	c, dir := impostor(t, func(w http.ResponseWriter, r *http.Request) { w.Write(body) })
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	id := c.ID([]byte("plain"))
 	good := c.codec.Encode(nil, pack.KindData, id, []byte("plain")).Bytes

@@ -57,7 +57,7 @@ func checkLeft(t testing.TB, dir string) {
 	}
 }
 
-func fast() Options { return Options{Wait: 5 * time.Second, Grace: time.Second} }
+func fast() Options { return Options{Wait: time.Minute, Grace: time.Second} }
 
 // open opens a handle that the test's end closes.
 func open(t testing.TB, dir string, opts Options) *Handle {
@@ -201,9 +201,9 @@ func logTo(b *syncBuffer) *slog.Logger { return slog.New(slog.NewTextHandler(b, 
 // eventually waits until what holds.
 func eventually(t testing.TB, what string, holds func() bool) {
 	t.Helper()
-	for end := time.Now().Add(5 * time.Second); !holds(); time.Sleep(2 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); !holds(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("after 5 s still not: %s", what)
+			t.Fatalf("after a minute still not: %s", what)
 		}
 	}
 }
