@@ -9,7 +9,7 @@ FUZZTIME ?= 5m
 # Tests mount disks, and so does the demo.
 AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo 'sudo -H env PATH="$$PATH" GOFLAGS="$$GOFLAGS"')
 
-.PHONY: build test check deps demo bench bench-space bench-quick bench-soak bench-scale fuzz clean
+.PHONY: build test check deps demo bench bench-space bench-quick bench-soak bench-profiles bench-scale fuzz clean
 
 build:
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/holdfast ./cmd/holdfast
@@ -42,6 +42,11 @@ bench-quick: deps build
 
 bench-soak: build
 	$(AS_ROOT) go run ./benchmarks -soak 1h
+
+# Where our CPU time goes on the roads that benchmarks/LIMITS.md is about.
+PROFILED ?= first capture;second capture;sequential read;depth 1;boot;restore
+bench-profiles: build
+	$(AS_ROOT) go run ./benchmarks -profiles -no-peers -rounds 3 -half 1GiB -road '$(PROFILED)'
 
 # Catalog and index of a large store, without its data; 130 bytes of disk a chunk.
 CHUNKS ?= 10000000

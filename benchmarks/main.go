@@ -5,6 +5,7 @@
 //	make bench-quick   fewer rounds on small disks, without peers
 //	make bench-space   only what a fleet of disks takes, beside restic and borg
 //	make bench-soak    an hour of mixed load on one mount: does it grow?
+//	make bench-profiles   where our CPU time goes on the roads that miss a goal, as text in benchmarks/profiles
 //
 // # How it measures
 //
@@ -80,6 +81,7 @@ type options struct {
 	space     bool
 	soak      time.Duration // of mixed load, and nothing else
 	soakShare float64       // of a core that it may take
+	profiles  bool          // leave profiles, and no figures
 	diary     bool
 	out       string // directory of the results and the diary
 	draw      string // results file to draw anew, and nothing else
@@ -123,6 +125,7 @@ func parseOptions() (options, error) {
 	flag.BoolVar(&o.space, "space", false, "measure only what a fleet takes")
 	flag.DurationVar(&o.soak, "soak", 0, "only load a mount for `LONG` and see whether it grows")
 	flag.Float64Var(&o.soakShare, "soak-cpu", 1, "with -soak: the `SHARE` of one core that load and daemon may take")
+	flag.BoolVar(&o.profiles, "profiles", false, "leave CPU profiles of our contestants as text in the directory profiles of -out, and no figures")
 	flag.BoolVar(&o.diary, "diary", true, "write the results file, the charts and the diary's row")
 	flag.StringVar(&o.out, "out", "benchmarks", "`DIR` of the results, the charts and the diary")
 	flag.StringVar(&o.draw, "draw", "", "only draw the charts of a results `FILE` anew; of several parts of one commit, between commas, together")
@@ -179,6 +182,10 @@ func run(ctx context.Context, o options) error {
 	defer b.close()
 	if o.soak > 0 {
 		return runSoak(ctx, b, o)
+	}
+	if o.profiles {
+		results, err := b.runRoads(ctx)
+		return errors.Join(err, b.writeProfiles(ctx, filepath.Join(o.out, "profiles"), m, results))
 	}
 	report := Report{Machine: m, Rounds: o.rounds, Quick: o.quick, Part: o.only, Missing: b.missing}
 	var failed error // roads that are not in the report

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -12,16 +13,7 @@ import (
 // benchmarks don't rot between the runs that count. Nothing is judged: another
 // test's load decides the figures.
 func TestQuickRoads(t *testing.T) {
-	dir := t.TempDir()
-	binary := filepath.Join(dir, "holdfast")
-	if out, err := exec.Command("go", "build", "-buildvcs=false", "-o", binary, "holdfast/cmd/holdfast").CombinedOutput(); err != nil {
-		t.Fatalf("build holdfast: %v\n%s", err, out)
-	}
-	b, err := newBench(options{quick: true, rounds: 1, binary: binary, dir: dir, half: 8 << 20, keepCache: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer b.close()
+	b := quickBench(t, options{})
 	want := map[string]string{ // road and a contestant that must have a figure
 		"second capture, 1 % changed":             "holdfast, 1 % changed",
 		"sequential read, warm":                   ourQcow2,
@@ -46,10 +38,59 @@ func TestQuickRoads(t *testing.T) {
 	for name := range want {
 		t.Errorf("there is no road %q", name)
 	}
-	if isMounted(filepath.Join(dir, "mnt")) {
+	if isMounted(b.path("mnt")) {
 		t.Error("a mount is left")
 	}
-	if _, err := os.Stat(filepath.Join(dir, "changed.raw")); err == nil {
+	if _, err := os.Stat(b.path("changed.raw")); err == nil {
 		t.Error("a copy of the disk is left")
 	}
+}
+
+// TestProfiles sees that a road's profiles are ours, and written as text. What
+// they show is left open: so short a run may have been sampled never.
+func TestProfiles(t *testing.T) {
+	b := quickBench(t, options{profiles: true})
+	var results []Result
+	for _, e := range roads() {
+		if e.name != "second capture, half-compressible" {
+			continue
+		}
+		res, err := b.runRoad(context.Background(), e)
+		if err != nil {
+			t.Fatalf("%s: %v", e.name, err)
+		}
+		results = append(results, res)
+	}
+	dir := filepath.Join(b.dir, "out")
+	if err := b.writeProfiles(context.Background(), dir, Machine{}, results); err != nil {
+		t.Fatal(err)
+	}
+	files, err := os.ReadDir(dir)
+	if err != nil || len(files) != 1 {
+		t.Fatalf("%v, %v, want one road's", files, err)
+	}
+	text, err := os.ReadFile(filepath.Join(dir, "second-capture-half-compressible.txt"))
+	tables := strings.Count(string(text), "flat%")
+	if err != nil || !strings.HasPrefix(string(text), "second capture, half-compressible: holdfast\n") || tables != 2 {
+		t.Errorf("%v: want two tables, of ours alone:\n%s", err, text)
+	}
+	if _, set := os.LookupEnv(profileEnv); set {
+		t.Error("what is not ours would leave profiles, too")
+	}
+}
+
+// quickBench is a bench on small disks for a test, with a program built for it.
+func quickBench(t *testing.T, o options) *bench {
+	t.Helper()
+	o.quick, o.rounds, o.dir, o.half, o.keepCache = true, 1, t.TempDir(), 8<<20, true
+	o.binary = filepath.Join(o.dir, "holdfast")
+	if out, err := exec.Command("go", "build", "-buildvcs=false", "-o", o.binary, "holdfast/cmd/holdfast").CombinedOutput(); err != nil {
+		t.Fatalf("build holdfast: %v\n%s", err, out)
+	}
+	b, err := newBench(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(b.close)
+	return b
 }

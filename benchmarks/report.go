@@ -146,10 +146,18 @@ func (r *Report) fileName() string {
 	if r.Quick {
 		name += "-quick"
 	}
-	part := strings.FieldsFunc(strings.ToLower(r.Part), func(c rune) bool {
+	if r.Part != "" {
+		name += "-" + plain(r.Part)
+	}
+	return name
+}
+
+// plain is a name as a part of a file's: small letters and digits, and dashes
+// for the rest.
+func plain(name string) string {
+	return strings.Join(strings.FieldsFunc(strings.ToLower(name), func(c rune) bool {
 		return (c < 'a' || c > 'z') && (c < '0' || c > '9')
-	})
-	return strings.Join(append([]string{name}, part...), "-")
+	}), "-")
 }
 
 // readReports reads what save wrote, and puts parts of one commit, measured on one

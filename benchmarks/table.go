@@ -77,6 +77,9 @@ func (b *bench) runRoad(ctx context.Context, e entry) (Result, error) {
 	}
 	r.name, r.group = e.name, e.group
 	r.warm = r.warm || b.keepCache
+	if b.profiles {
+		b.profiled(r)
+	}
 	return r.race(ctx, b.rounds)
 }
 
