@@ -124,7 +124,6 @@ func run(ctx context.Context, store Store, opts *Options) (*catalog.Version, err
 		Cut: found.name(), LeftOut: opts.leftOut(),
 	}
 	rand.Read(v.UUID[:])
-	early.stopAhead()
 	for _, in := range opts.Disks {
 		d, err := captureDisk(ctx, store, ses, in, previous[in.Name], found.of(in.Name), opts)
 		if err != nil {

@@ -1,7 +1,7 @@
 // Package capture makes a version: it reads the disks of a VM, cuts them into
 // chunks, hashes, looks up, compresses and puts what is new, and commits.
 //
-//	early         look for the guest's files, read ahead; while the store is opened
+//	early         look for the guest's files while the store is opened
 //	worker 1..n   take the next region, in order:
 //	              extents -> read -> cut -> hash -> same as before? -> have? -> compress -> put
 //	collector     region maps, in order -> disk map

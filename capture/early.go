@@ -3,21 +3,17 @@ package capture
 import (
 	"context"
 	"fmt"
-	"sync"
-
-	"holdfast/capture/source"
 )
 
-// readAhead is how much of the sources the kernel is asked for before a capture reads
-// them: what disks bring while a store is opened that nobody else has open.
-const readAhead = 256 << 20
-
-// Early is what of a capture needs no store: it looks for the guest's files, and has
-// the kernel read the first data of the sources.
+// Early is what of a capture needs no store: it looks for the guest's files.
+//
+// It reads none of the data that the capture will read, though the disk has time for it:
+// opening a store is a dozen small reads and nine syncs, one after the other, and each waits
+// behind what was asked for before it. Measured on 0.66 GB, cold: while the kernel read
+// ahead, 8 MiB at a time, the store was open after 350 to 440 ms, else after 110 to 145,
+// and the whole capture took 1.3 to 1.4 times as long.
 type Early struct {
-	cancel context.CancelFunc // ends both
-	enough context.CancelFunc // ends reading ahead
-	ahead  sync.WaitGroup
+	cancel context.CancelFunc
 
 	looked chan struct{} // closed when what follows is set
 	found  *scanned
@@ -35,15 +31,6 @@ func Prepare(ctx context.Context, opts Options) *Early {
 		return e
 	}
 	ctx, e.cancel = context.WithCancel(ctx)
-	reading, enough := context.WithCancel(ctx)
-	e.enough = enough
-	e.ahead.Go(func() {
-		for _, in := range opts.Disks {
-			if len(in.Source.Files) > 0 {
-				source.ReadAhead(reading, in.Source.Files[0], readAhead/int64(len(opts.Disks)))
-			}
-		}
-	})
 	go func() {
 		defer close(e.looked)
 		e.found, e.err = scanDisks(ctx, &opts)
@@ -61,16 +48,12 @@ func (e *Early) scanned(ctx context.Context) (*scanned, error) {
 	}
 }
 
-// stopAhead ends reading ahead: from now on the capture reads.
-func (e *Early) stopAhead() { e.enough() }
-
 // Close ends what is under way. No capture that uses it may run.
 func (e *Early) Close() {
 	if e.cancel == nil {
 		return
 	}
 	e.cancel()
-	e.ahead.Wait()
 	<-e.looked
 	if e.found != nil {
 		e.found.close()

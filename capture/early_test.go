@@ -3,9 +3,17 @@ package capture
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
+	"holdfast/capture/source"
+	"holdfast/capture/source/image"
 	"holdfast/chunkstore/disk"
+	"holdfast/chunkstore/media/odirect"
 )
 
 // TestOneEarlyForManyTries: what was found before the store was open serves every
@@ -49,5 +57,38 @@ func TestEarlyEndsWithoutACapture(t *testing.T) {
 	defer none.Close()
 	if _, err := none.scanned(t.Context()); err == nil {
 		t.Error("a capture without a VM's name was prepared")
+	}
+}
+
+// TestEarlyLeavesTheDataAlone: the opening of the store has the disk for itself, but for
+// what the guest's layout takes, which is little.
+func TestEarlyLeavesTheDataAlone(t *testing.T) {
+	data := make([]byte, 32<<20)
+	rand.NewChaCha8([32]byte{8}).Read(data)
+	path := filepath.Join(t.TempDir(), "vda.raw")
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := errors.Join(f.Sync(), unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED)); err != nil {
+		t.Fatal(err)
+	}
+	src, err := image.Open(path, source.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer src.Close()
+	early := Prepare(t.Context(), Options{VM: "alone", Disks: []Input{{Name: "vda", Path: path, Source: src}}})
+	_, err = early.scanned(t.Context())
+	early.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if cached, err := odirect.Cached(f.Fd(), 0, int64(len(data))); err != nil || cached > 4<<20 {
+		t.Errorf("%d of %d bytes of the source were read while no store was open, %v", cached, len(data), err)
 	}
 }

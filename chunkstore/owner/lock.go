@@ -77,7 +77,7 @@ func stillNamed(d *storeDir, f *os.File) (bool, error) {
 
 // noteUnit is what the note of a holder is filled up to a multiple of: a page. Less
 // of one that is not in memory is read before it is written over, and that read waits
-// behind what a capture has the disk read ahead (measured: 40 ms).
+// behind whatever the disk is busy with (measured behind a read-ahead: 40 ms).
 const noteUnit = 4096
 
 // write notes who holds the lock. A failure (a full disk) costs a message its
