@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"holdfast/chunkstore/cache"
 	"holdfast/chunkstore/catalog"
@@ -19,14 +20,20 @@ import (
 // replayed again.
 const maxOpen = 12
 
+// maxIdle is for how long one stays open that nobody uses. Without it the last version
+// that somebody looked into, or one that was forgotten since, would keep its memory
+// until twelve others were wanted.
+const maxIdle = 5 * time.Minute
+
 // Opener opens the guests' files of versions. It is safe for concurrent use and
 // needs no closing.
 type Opener struct {
 	chunks *cache.Cache
 	maps   *disk.Maps
 
-	mu   sync.Mutex // guards open
-	open []*Volume  // the one used last at the end
+	mu       sync.Mutex // guards what follows
+	open     []*Volume  // the one used last at the end
+	sweeping bool       // sweep will be called
 }
 
 // New makes an Opener that reads disks through these caches, which must stay
@@ -113,6 +120,8 @@ type Volume struct {
 	*volume.Volume
 	readers map[string]*disk.Reader // of the version's disks, by name
 
+	used time.Time // guarded by o.mu
+
 	mu sync.Mutex // guards fs; held while it is opened
 	fs guest.Filesystem
 }
@@ -140,15 +149,39 @@ func (v *Volume) Open(ctx context.Context) (guest.Filesystem, error) {
 func (o *Opener) use(v *Volume) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	v.used = time.Now()
 	if n := len(o.open); n > 0 && o.open[n-1] == v {
 		return
 	}
 	o.open = slices.DeleteFunc(o.open, func(w *Volume) bool { return w == v })
 	o.open = append(o.open, v)
 	if len(o.open) > maxOpen {
-		go o.open[0].drop() // it may be opening at the moment
-		o.open = o.open[1:]
+		o.closeFirst()
 	}
+	if !o.sweeping {
+		o.sweeping = true
+		time.AfterFunc(maxIdle, o.sweep)
+	}
+}
+
+// closeFirst closes what was used longest ago. o.mu is held.
+func (o *Opener) closeFirst() {
+	go o.open[0].drop() // it may be opening at the moment
+	o.open = slices.Delete(o.open, 0, 1)
+}
+
+// sweep closes what nobody has used for long, and comes again when the next may be.
+func (o *Opener) sweep() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for len(o.open) > 0 {
+		if left := maxIdle - time.Since(o.open[0].used); left > 0 {
+			time.AfterFunc(left, o.sweep)
+			return
+		}
+		o.closeFirst()
+	}
+	o.sweeping = false
 }
 
 func (v *Volume) drop() {
