@@ -28,6 +28,8 @@ const (
 	soakChanges  = "changing"       // its VM
 	soakRun      = 16 << 20         // of a sequential read
 	soakPaths    = 4000             // guest files that are known by name
+	soakEmptied  = 2                // collections after which no pool holds what nobody used between them
+	soakRest     = time.Minute      // for which they are waited for at the most
 )
 
 // soakLoad is the mixed load of a soak: readers that choose at random what they do,
@@ -41,6 +43,10 @@ type soakLoad struct {
 	vms        []string
 	changing   string // path of the disk that changes
 	changed    [][2]int64
+	rested     func()     // is told each time that the mount has come to rest
+	collected  func() int // collections of the daemon
+
+	reading sync.RWMutex // held while somebody reads; a rest holds all of it
 
 	mu     sync.Mutex // guards what follows
 	done   map[string]int64
@@ -136,7 +142,9 @@ func (l *soakLoad) reader(ctx context.Context, r *rand.Rand) error {
 			return err
 		}
 		k := kinds[r.IntN(len(kinds))]
+		l.reading.RLock()
 		n, err := k.do(ctx, r)
+		l.reading.RUnlock()
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -290,6 +298,29 @@ func (l *soakLoad) listTree(ctx context.Context, r *rand.Rand) (int64, error) {
 	return 0, err
 }
 
+// rest stops all readers until the daemon has collected what they left: how much is in
+// buffers for replies, which the garbage collector empties, says how busy the last second
+// was. A name that isn't there is asked for meanwhile, which takes no such buffer and
+// leaves garbage, or there would be no collection. Where that takes too long nobody is told.
+func (l *soakLoad) rest(ctx context.Context) error {
+	l.reading.Lock()
+	defer l.reading.Unlock()
+	nobody := filepath.Join(l.mnt, "nobody")
+	deadline, until := time.Now().Add(soakRest), l.collected()+soakEmptied
+	for l.collected() < until {
+		if ctx.Err() != nil || time.Now().After(deadline) {
+			return ctx.Err()
+		}
+		for range 1000 {
+			if _, err := os.Lstat(nobody); !errors.Is(err, fs.ErrNotExist) {
+				return fmt.Errorf("stat %s: want none such, not %v", nobody, err)
+			}
+		}
+	}
+	l.rested()
+	return nil
+}
+
 // changes captures the disk that changes, forgets its old versions and prunes.
 func (l *soakLoad) changes(ctx context.Context) error {
 	pruned := time.Now()
@@ -298,6 +329,9 @@ func (l *soakLoad) changes(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-time.After(soakCapture):
+		}
+		if err := l.rest(ctx); err != nil {
+			return err
 		}
 		if _, err := overwriteShare(l.changing, l.changed, 0.01, seed); err != nil {
 			return err

@@ -26,36 +26,76 @@ SCHED 20000ms: gomaxprocs=2
 			fmt.Fprint(r, text[at:min(at+step, len(text))])
 		}
 		heap, goroutines := r.now()
-		if heap != 298 || goroutines != 2 || others.String() != "holdfast: warning: one\nholdfast: warning: two\n" {
+		if heap != 298 || goroutines != 2 || r.collections() != 1 || others.String() != "holdfast: warning: one\nholdfast: warning: two\n" {
 			t.Errorf("in pieces of %d: heap %d MiB, %d goroutines, others %q", step, heap, goroutines, others.String())
 		}
 	}
 }
 
-// TestSoakJudgesGrowth gives a daemon that stays, one that grows and one that grew
-// only while it warmed up.
+// TestSoakJudgesGrowth gives daemons that stay, that grow, and that are only busier in
+// one quarter of the time than in another.
 func TestSoakJudgesGrowth(t *testing.T) {
+	const rest, pools = 290, 60 // MiB
 	for _, c := range []struct {
-		name string
-		rss  func(i int) float64
-		met  bool
+		name        string
+		kept, taken func(i int) float64 // at the sample of that number, of 360: always, and beside it while it is read from
+		met         bool
 	}{
-		{"stays", func(i int) float64 { return 400 + float64(i%7) }, true},
-		{"grows", func(i int) float64 { return 400 + float64(i)/4 }, false},
-		{"warms up", func(i int) float64 { return min(400, 100+30*float64(i)) }, true},
+		{"stays", func(int) float64 { return rest }, func(i int) float64 { return pools + float64(i%7) }, true},
+		{"grows", func(i int) float64 { return rest + float64(i)/4 }, func(int) float64 { return pools }, false},
+		{"warms up", func(i int) float64 { return min(rest, 100+30*float64(i)) }, func(int) float64 { return pools }, true},
+		{"rests at first", func(int) float64 { return rest }, func(i int) float64 {
+			if i < 90 && i%3 > 0 {
+				return 0
+			}
+			return pools
+		}, true},
+		{"rests later and grows", func(i int) float64 { return rest + float64(i)/8 }, func(i int) float64 {
+			if i >= 270 && i%3 > 0 {
+				return 0
+			}
+			return pools
+		}, false},
+		{"takes more and more while it is read from", func(int) float64 { return rest }, func(i int) float64 { return float64(i) / 4 }, false},
 	} {
 		r := &soakReport{}
 		for i := range 360 {
-			r.Samples = append(r.Samples, soakSample{RSS: c.rss(i), Heap: 300, Goroutines: float64(40 + i%5), Threads: 18, Files: 42})
+			s := soakSample{Goroutines: float64(40 + i%5), Threads: 18, Files: 42}
+			if s.RSS, s.Heap = c.kept(i), c.kept(i); i%18 == 17 {
+				r.Rests = append(r.Rests, s)
+			}
+			s.RSS, s.Heap = s.RSS+c.taken(i), s.Heap+c.taken(i)
+			r.Samples = append(r.Samples, s)
 		}
 		r.judge()
-		if len(r.Measures) != 5 || r.Measures[0].Met != c.met {
-			t.Errorf("%s: %+v", c.name, r.Measures)
+		if len(r.Measures) != 7 {
+			t.Fatalf("%s: %+v", c.name, r.Measures)
 		}
-		for _, m := range r.Measures[1:] {
-			if !m.Met {
+		met := true
+		for i, m := range r.Measures {
+			met = met && m.Met
+			if i >= 4 && !m.Met {
 				t.Errorf("%s: %+v", c.name, m)
 			}
+		}
+		if met != c.met {
+			t.Errorf("%s: met is %v, want %v: %+v", c.name, met, c.met, r.Measures)
+		}
+	}
+}
+
+// TestSoakLevel takes levels of few samples.
+func TestSoakLevel(t *testing.T) {
+	for _, c := range []struct {
+		of    []float64
+		share float64
+		want  float64
+	}{
+		{[]float64{7}, 0.5, 7}, {[]float64{7}, 0.9, 7}, {[]float64{9, 1}, 0.9, 9}, {[]float64{3, 1, 2}, 0.5, 2},
+		{[]float64{5, 4, 3, 2, 1, 6, 7, 8, 9, 10}, 0.9, 9}, {[]float64{1, 2, 3}, 1, 3}, {[]float64{3, 2, 1}, 0, 1},
+	} {
+		if got := level(c.of, c.share); got != c.want {
+			t.Errorf("level %v of %v: %v, want %v", c.share, c.of, got, c.want)
 		}
 	}
 }

@@ -20,6 +20,7 @@ type runtimeTrace struct {
 	mu         sync.Mutex // guards what follows
 	part       []byte     // of a line without its end
 	heap       int        // MiB
+	collected  int        // collections so far
 	counting   int        // goroutines of the trace that is under way
 	goroutines int        // of the last whole one
 }
@@ -50,6 +51,7 @@ func (r *runtimeTrace) Write(p []byte) (int, error) {
 func (r *runtimeTrace) line(b []byte) {
 	if m := gcLine.FindSubmatch(b); m != nil {
 		r.heap, _ = strconv.Atoi(string(m[1])) // digits
+		r.collected++
 		return
 	}
 	if m := goLine.FindSubmatch(b); m != nil {
@@ -73,6 +75,13 @@ func (r *runtimeTrace) now() (heapMiB, goroutines int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.heap, r.goroutines
+}
+
+// collections is how many there were.
+func (r *runtimeTrace) collections() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.collected
 }
 
 // sampleOf reads what a process has now.
