@@ -174,7 +174,7 @@ func (r *soakReport) judge() {
 }
 
 func (r *soakReport) print(w io.Writer) {
-	fmt.Fprintf(w, "\n%s\n%.0f minutes of mixed load at %.2f of a core, %.1f GB read; %v\n\n", r.Machine, r.Minutes, r.Share, float64(r.Bytes)/1e9, r.Done)
+	fmt.Fprintf(w, "\n%s\n%.0f minutes of mixed load at %.2f of a core, %.1f GB read, %d rests; %v\n\n", r.Machine, r.Minutes, r.Share, float64(r.Bytes)/1e9, len(r.Rests), r.Done)
 	tw := tabwriter.NewWriter(w, 2, 0, 2, ' ', 0)
 	fmt.Fprintln(tw, "\tfirst quarter\tlast quarter\tratio\tmost\t")
 	for _, m := range r.Measures {
