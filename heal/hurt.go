@@ -88,11 +88,8 @@ func Hurt(ctx context.Context, store *chunkstore.Store) (*HurtReport, error) {
 // before it begins.
 func hurtOf(ctx context.Context, store *chunkstore.Store, only *catalog.Version, each func(*walk)) (*HurtReport, error) {
 	r := &HurtReport{Chunks: []HurtChunk{}, Packs: []HurtPack{}, Manifests: []string{}, versions: map[[2]string]bool{}, unfit: map[[2]string]bool{}}
-	err := store.KnownPacks(ctx, func(p chunkstore.KnownPack) error {
-		if p.Proof.Result > chunkstore.PackWhole {
-			r.Packs = append(r.Packs, HurtPack{packText(p.Number), p.Proof.Result.String(), p.Proof.When})
-		}
-		return nil
+	err := store.HurtPacks(ctx, func(p chunkstore.KnownPack) {
+		r.Packs = append(r.Packs, HurtPack{packText(p.Number), p.Proof.Result.String(), p.Proof.When})
 	})
 	if err != nil {
 		return nil, err

@@ -3,6 +3,8 @@ package heal
 import (
 	"context"
 	"io"
+	"maps"
+	"slices"
 	"sort"
 
 	"holdfast/chunkstore"
@@ -77,23 +79,28 @@ func (s *scrub) planVM(ctx context.Context) (targets []target, _ error) {
 	if err := s.newWalk().leadsOf(ctx, s.opts.VM, s.leads); err != nil {
 		return nil, err
 	}
-	used := s.leads.Packs()
-	err := s.store.KnownPacks(ctx, func(p chunkstore.KnownPack) error {
+	for _, n := range slices.Sorted(maps.Keys(s.leads.Packs())) {
+		if s.listed[n] {
+			continue
+		}
+		p, ok, err := s.store.KnownPack(n)
+		if err != nil {
+			return nil, err
+		}
 		switch {
-		case !used[p.Number] || s.listed[p.Number]:
-			return ctx.Err()
+		case !ok:
+			continue
 		case s.fresh(p.Proof):
 			s.report.Skipped++
 		default:
-			targets = append(targets, target{number: p.Number, size: p.Size, apart: true})
+			targets = append(targets, target{number: n, size: p.Size, apart: true})
 		}
 		if s.listed == nil {
 			s.listed = map[uint64]bool{}
 		}
-		s.listed[p.Number] = true
-		return ctx.Err()
-	})
-	return targets, err
+		s.listed[n] = true
+	}
+	return targets, ctx.Err()
 }
 
 // fresh reports whether a pack's last proof is good enough to pass over it.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -161,19 +163,22 @@ func (p *verifying) fit(ctx context.Context) error {
 func (p *verifying) provePacks(ctx context.Context, used map[uint64]bool) (pruned bool, _ error) {
 	var todo []chunkstore.KnownPack
 	p.r.Proved = 0
-	err := p.store.KnownPacks(ctx, func(k chunkstore.KnownPack) error {
+	for _, n := range slices.Sorted(maps.Keys(used)) {
+		if p.proved[n] {
+			continue
+		}
+		k, ok, err := p.store.KnownPack(n)
+		if err != nil {
+			return false, err
+		}
 		switch {
-		case !used[k.Number] || p.proved[k.Number]:
+		case !ok:
 		case !p.opts.Deep && k.Proof.Result == chunkstore.PackWhole && k.Proof.When.After(p.v.Captured):
 			p.r.Proved++
 		default:
 			todo = append(todo, k)
 			p.opts.Progress.Total.Add(k.Size)
 		}
-		return nil
-	})
-	if err != nil {
-		return false, err
 	}
 	gone := map[uint64]bool{}
 	g, gctx := errgroup.WithContext(ctx)
