@@ -77,6 +77,7 @@ func TestEarlyLeavesTheDataAlone(t *testing.T) {
 	if err := errors.Join(f.Sync(), unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED)); err != nil {
 		t.Fatal(err)
 	}
+	left, _ := odirect.Cached(f.Fd(), 0, int64(len(data))) // tmpfs keeps all
 	src, err := image.Open(path, source.Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -88,7 +89,7 @@ func TestEarlyLeavesTheDataAlone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if cached, err := odirect.Cached(f.Fd(), 0, int64(len(data))); err != nil || cached > 4<<20 {
-		t.Errorf("%d of %d bytes of the source were read while no store was open, %v", cached, len(data), err)
+	if cached, err := odirect.Cached(f.Fd(), 0, int64(len(data))); err != nil || cached-left > 4<<20 {
+		t.Errorf("%d of %d bytes of the source were read while no store was open, %v", cached-left, len(data), err)
 	}
 }
