@@ -74,6 +74,7 @@ func (s *Store) adopt() error {
 	if len(unknown) > 0 {
 		s.dropFilter() // it may lack what only these hold
 	}
+	s.newness.left = s.hasFilter()
 	for _, p := range unknown {
 		if p.err == nil {
 			p = s.inspect(p.number)

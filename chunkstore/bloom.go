@@ -1,8 +1,6 @@
 package chunkstore
 
 import (
-	"encoding/binary"
-	"math/bits"
 	"sync/atomic"
 )
 
@@ -24,14 +22,15 @@ func newBloom(bytes int) *bloom {
 	return &bloom{make([]uint64, blocks*bloomWords)}
 }
 
-// at returns an id's block and where its bits are. Ids in order have blocks in
-// order, so an index is read into it from front to back.
-func (b *bloom) at(id ID) (block []uint64, where uint64) {
-	n, _ := bits.Mul64(binary.BigEndian.Uint64(id[:]), uint64(len(b.words)/bloomWords))
-	return b.words[n*bloomWords:][:bloomWords], binary.LittleEndian.Uint64(id[8:])
+// at returns an id's block and where its bits are.
+func (b *bloom) at(id idHead) (block []uint64, where uint64) {
+	n, where := lineOf(id, uint64(len(b.words)/bloomWords))
+	return b.words[n*bloomWords:][:bloomWords], where
 }
 
-func (b *bloom) add(id ID) {
+func (b *bloom) add(id ID) { b.addHead(headOf(id)) }
+
+func (b *bloom) addHead(id idHead) {
 	block, where := b.at(id)
 	for range bloomProbes {
 		if w, bit := &block[where>>6&7], uint64(1)<<(where&63); atomic.LoadUint64(w)&bit == 0 {
@@ -43,7 +42,7 @@ func (b *bloom) add(id ID) {
 
 // mayHave reports whether id was added; true may be wrong.
 func (b *bloom) mayHave(id ID) bool {
-	block, where := b.at(id)
+	block, where := b.at(headOf(id))
 	for range bloomProbes {
 		if atomic.LoadUint64(&block[where>>6&7])>>(where&63)&1 == 0 {
 			return false
@@ -51,16 +50,4 @@ func (b *bloom) mayHave(id ID) bool {
 		where >>= 9
 	}
 	return true
-}
-
-// merge adds what words of another one of the same size hold, from word at on, and
-// returns how many they are; they are in data, u64 each.
-func (b *bloom) merge(at int, data []byte) int {
-	words := b.words[at:][:len(data)/8]
-	for i := range words {
-		if w := binary.LittleEndian.Uint64(data[8*i:]); w != 0 {
-			atomic.OrUint64(&words[i], w)
-		}
-	}
-	return len(words)
 }

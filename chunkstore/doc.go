@@ -10,7 +10,8 @@
 //	quarantine/          packs that a repair has replaced, until a full scrub has passed
 //	trash/               packs that a prune has done away with, until their grace is over
 //	prune/               what a prune has marked so far; worth nothing to others
-//	filter               which chunks are surely new; worth nothing to others, made anew
+//	filter               which chunks are surely new, with what entered since in
+//	                     filter.young; worth nothing to others, made anew
 //	lock, socket         of the owner process (package owner)
 //
 // # Index

@@ -1,8 +1,8 @@
 package chunkstore
 
 import (
-	"context"
 	"errors"
+	"io"
 	"sync"
 	"sync/atomic"
 
@@ -16,8 +16,10 @@ import (
 // twice, which does no harm and is found by no check; it lacks none all the same:
 // whatever enters the index is added first.
 //
-// A filter is made when it has become worth it, by a pass over the index beside all
-// else, or read from a file that a former owner left; see newness_file.go.
+// Most of a filter is a file, of which a chunk's line is read when it is asked for: what
+// it costs in time and memory is a matter of what is captured, not of what the store holds.
+// It is made when it has become worth it, by a pass over the index beside all
+// else, or is what a former owner left; see newness_file.go.
 
 const (
 	// bitsPerChunk is how many bits of a filter there are at the least when it is
@@ -36,33 +38,42 @@ const (
 
 // newness knows which chunks are surely new. Its zero value knows of none.
 type newness struct {
-	known  atomic.Pointer[bloom] // of every chunk in the index; nil: there is none
-	misses atomic.Int64          // look-ups that found nothing, without a filter
-	added  atomic.Int64          // ids in known or in making, about
+	known  atomic.Pointer[filter] // of every chunk in the index; nil: there is none
+	misses atomic.Int64           // look-ups that found nothing, without a filter
+	added  atomic.Int64           // ids in known, about
+	left   bool                   // there was a filter's file when the store was opened
 
-	making atomic.Pointer[bloom] // being filled; changed under the store's damage.mu
+	making atomic.Pointer[filter] // what enters beside the making of its base; changed under the store's damage.mu
 
 	mu     sync.Mutex // guards what follows
 	busy   bool       // a pass is under way
 	failed bool       // the last one could not be done: leave it
 	closed bool
-	saved  packSet // what the file is of
 	done   sync.WaitGroup
 	stop   atomic.Bool
-	least  int64 // chunks from which on a file is worth it; 0: fileLeast
 }
 
 // surelyNew reports whether the index does not know a chunk, as far as that can be
 // told without a look-up. A chunk in flight may be surely new.
 func (s *Store) surelyNew(id ID) bool {
 	f := s.newness.known.Load()
-	return f != nil && !f.mayHave(id)
+	if f == nil {
+		return false
+	}
+	may, sure := f.mayHave(id)
+	if !sure && f.bad.Load()%mostBad == 0 {
+		s.learn()
+	}
+	return !may
 }
 
 // missed counts a look-up that found nothing.
 func (s *Store) missed() {
 	n := &s.newness
-	if n.known.Load() == nil && n.misses.Add(1)%worthMisses == 0 {
+	if n.known.Load() != nil {
+		return
+	}
+	if m := n.misses.Add(1); m == 1 && n.left || m%worthMisses == 0 {
 		s.learn()
 	}
 }
@@ -72,17 +83,35 @@ func (s *Store) missed() {
 func (s *Store) enters(id ID) {
 	n := &s.newness
 	known, making := n.known.Load(), n.making.Load()
-	if known != nil {
-		known.add(id)
-	}
 	if making != nil {
 		making.add(id)
 	}
-	if known == nil {
+	if known == nil || !known.add(id) {
 		return
 	}
-	if size := len(known.words) * 8; n.added.Add(1) > int64(size)*8/fewestBits && size < maxFilter && making == nil {
+	added := n.added.Add(1)
+	if making != nil || added%worthMisses != 0 {
+		return
+	}
+	switch {
+	case len(known.ids) > 2*youngMost: // no new base could be made
+		n.known.Store(nil)
+		n.drop(known)
+	case known.isCrowded(added), len(known.ids) >= youngMost:
 		s.learn()
+	}
+}
+
+// isCrowded reports whether so many ids want a larger filter.
+func (f *filter) isCrowded(ids int64) bool {
+	size := int64(f.base.lines) * lineLen
+	return size < maxFilter && ids > size*8/fewestBits
+}
+
+// drop lets go of a filter that nobody asks any more.
+func (n *newness) drop(f *filter) {
+	if f != nil && f.base != nil {
+		_ = f.base.close() // it was only read
 	}
 }
 
@@ -112,54 +141,102 @@ var (
 	errStopped  = errors.New("the store is being closed")
 )
 
+// doLearn takes the filter that was left, makes one, or makes a better one.
 func (s *Store) doLearn() error {
 	n := &s.newness
-	set, chunks, err := s.packSet()
-	if err != nil {
-		return err
-	}
-	fromFile := n.known.Load() == nil && s.hasFilter(set)
-	if !fromFile && n.known.Load() == nil && n.misses.Load() < chunks/scanShare {
-		return errNotWorth
-	}
-	it, set, err := s.beginFilter(fromFile, chunks)
-	if err != nil {
-		return err
-	}
-	if fromFile {
-		if err := s.readFilter(n.making.Load(), set); err != nil {
-			s.dropFilter() // the next ones who miss have it made by a pass
-			return errors.Join(errNotWorth, s.endFilter(0, errors.Join(err, it.Close())))
+	f := n.known.Load()
+	switch {
+	case f == nil:
+		chunks, err := s.takeFilter()
+		if err == nil || !errors.Is(err, errNotWorth) {
+			return err
 		}
-		return s.endFilter(chunks, it.Close())
+		if n.misses.Load() < chunks/scanShare {
+			return errNotWorth
+		}
+		return s.scanFilter()
+	case f.bad.Load() >= mostBad:
+		s.giveUp(f)
+		return errNotWorth
+	case f.isCrowded(n.added.Load()):
+		return s.scanFilter()
 	}
-	count, err := n.scan(it)
-	return s.endFilter(count, errors.Join(err, it.Close()))
+	return s.renewFilter(f)
 }
 
-// beginFilter begins a filter: what enters the index from now on is added to it,
-// and what was there before is what it returns.
-func (s *Store) beginFilter(fromFile bool, chunks int64) (*pebble.Iterator, packSet, error) {
+// takeFilter takes the filter that a former owner left. The error is errNotWorth where
+// there is none for these packs. It returns how many chunks the index has, about.
+func (s *Store) takeFilter() (chunks int64, err error) {
 	s.damage.mu.Lock()
 	defer s.damage.mu.Unlock()
-	set, _, err := s.packSet()
+	set, chunks, err := s.packSet()
 	if err != nil {
-		return nil, packSet{}, err
+		return 0, err
 	}
-	it, err := s.index.NewIter(&pebble.IterOptions{LowerBound: []byte{keyChunk}, UpperBound: []byte{keyChunk + 1}})
+	f, err := s.openFilter(set)
 	if err != nil {
-		return nil, packSet{}, err
+		return chunks, errNotWorth
 	}
-	s.newness.making.Store(newBloom(s.filterSize(fromFile, chunks)))
-	return it, set, nil
+	s.newness.added.Store(chunks)
+	s.newness.known.Store(f)
+	s.newness.done.Go(f.base.prefetch)
+	return chunks, nil
+}
+
+// giveUp removes a filter of which much can't be read.
+func (s *Store) giveUp(f *filter) {
+	s.damage.mu.Lock()
+	defer s.damage.mu.Unlock()
+	s.dropFilter()
+	s.newness.known.Store(nil)
+	s.newness.misses.Store(0)
+	s.newness.drop(f)
+}
+
+// beginFilter begins a filter of these packs: what enters the index from now on is added
+// to it. It returns what is in the index, and in known beside its base.
+func (s *Store) beginFilter(known *filter) (it *pebble.Iterator, young []idHead, set packSet, chunks int64, err error) {
+	s.damage.mu.Lock()
+	defer s.damage.mu.Unlock()
+	if set, chunks, err = s.packSet(); err != nil {
+		return nil, nil, set, 0, err
+	}
+	if known != nil {
+		young = known.ids[:len(known.ids):len(known.ids)]
+	} else if it, err = s.index.NewIter(&pebble.IterOptions{LowerBound: []byte{keyChunk}, UpperBound: []byte{keyChunk + 1}}); err != nil {
+		return nil, nil, set, 0, err
+	}
+	s.newness.making.Store(newFilter(nil))
+	return it, young, set, chunks, nil
+}
+
+// scanFilter makes a filter of what the index holds.
+func (s *Store) scanFilter() error {
+	it, _, set, chunks, err := s.beginFilter(nil)
+	if err != nil {
+		return err
+	}
+	head := baseHead{set, uint64(filterSize(max(chunks, s.newness.added.Load())) / lineLen)}
+	var count int64
+	err = s.writeBase(head.lines, func(w io.Writer) (err error) {
+		count, err = s.newness.scan(newBaseWriter(w, head), it)
+		return err
+	})
+	return s.endFilter(set, count, errors.Join(err, it.Close()))
+}
+
+// renewFilter makes a new base of the filter's and of what entered since.
+func (s *Store) renewFilter(f *filter) error {
+	_, ids, set, chunks, err := s.beginFilter(f)
+	if err != nil {
+		return err
+	}
+	return s.endFilter(set, chunks, s.foldFilter(f, set, ids, s.newness.stop.Load))
 }
 
 // filterSize is the size in bytes of a filter of so many chunks, with room for as
 // many again.
-func (s *Store) filterSize(fromFile bool, chunks int64) int {
-	if fromFile {
-		return s.savedFilterSize()
-	}
+func filterSize(chunks int64) int {
 	size := minFilter
 	for size < maxFilter && int64(size)*8 < chunks*2*bitsPerChunk {
 		size *= 2
@@ -167,30 +244,39 @@ func (s *Store) filterSize(fromFile bool, chunks int64) int {
 	return min(size, maxFilter)
 }
 
-func (s *Store) endFilter(count int64, err error) error {
+// endFilter puts the filter that was made in the place of the one before, unless there
+// was an error.
+func (s *Store) endFilter(set packSet, count int64, err error) error {
 	s.damage.mu.Lock()
 	defer s.damage.mu.Unlock()
 	n := &s.newness
 	f := n.making.Swap(nil)
-	if err == nil {
-		n.known.Store(f)
-		n.added.Store(count)
+	if err != nil {
+		return err
 	}
-	return err
+	if f.dropped { // its files would say that they have what entered without a pack
+		return errors.Join(errNotWorth, s.fs.Remove(s.newFilePath()))
+	}
+	if f.base, err = s.placeBase(); err != nil {
+		return err
+	}
+	f.saved = set
+	n.added.Store(count + int64(len(f.ids)))
+	n.drop(n.known.Swap(f))
+	return nil
 }
 
-// scan adds what the index holds.
-func (n *newness) scan(it *pebble.Iterator) (count int64, err error) {
-	f := n.making.Load()
+// scan writes what the index holds.
+func (n *newness) scan(to *baseWriter, it *pebble.Iterator) (count int64, err error) {
 	for ok := it.First(); ok; ok = it.Next() {
 		if k := it.Key(); len(k) == 1+len(ID{}) {
-			f.add(ID(k[1:]))
+			to.add(idHead(k[1:]))
 		}
 		if count++; count%4096 == 0 && n.stop.Load() {
 			return count, errStopped
 		}
 	}
-	return count, it.Error()
+	return count, errors.Join(it.Error(), to.end())
 }
 
 // closeNewness ends what is under way and leaves the filter to the next owner. No
@@ -202,10 +288,12 @@ func (s *Store) closeNewness() {
 	n.mu.Unlock()
 	n.stop.Store(true)
 	n.done.Wait()
-	if n.known.Load() == nil {
+	f := n.known.Load()
+	if f == nil {
 		return
 	}
-	if err := s.saveFilter(context.Background()); err != nil {
+	if err := s.saveFilter(f); err != nil {
 		s.log.Warn("the filter of what is new is not saved; it will be made anew", "err", err)
 	}
+	n.drop(f)
 }

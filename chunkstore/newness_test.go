@@ -1,10 +1,13 @@
 package chunkstore
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"testing"
 
@@ -14,36 +17,128 @@ import (
 	"holdfast/chunkstore/pack"
 )
 
-// TestBloom: a member is never missed, and strangers pass as seldom as the filter's
-// doc says.
-func TestBloom(t *testing.T) {
+// TestFilterBits: a member is never missed, in memory and in a file, and strangers pass as
+// seldom as the docs say.
+func TestFilterBits(t *testing.T) {
 	for _, c := range []struct {
 		bits  int // for each id
 		oneIn int // strangers that pass, at the most
-	}{{10, 45}, {5, 9}} {
+	}{{10, 45}, {5, 8}} {
 		const n = 100000
-		b := newBloom(n * c.bits / 8)
 		rnd := rand.NewChaCha8([32]byte{byte(c.bits)})
 		draw := func() (id ID) { rnd.Read(id[:]); return id }
 		var in []ID
 		for range n {
-			id := draw()
-			b.add(id)
-			in = append(in, id)
+			in = append(in, draw())
 		}
+		b := newBloom(n * c.bits / 8)
 		for _, id := range in {
-			if !b.mayHave(id) {
-				t.Fatalf("%d bits: member %v is missed", c.bits, id)
+			b.add(id)
+		}
+		slices.SortFunc(in, func(a, b ID) int { return bytes.Compare(a[:], b[:]) })
+		mem := vfs.NewMem()
+		of := baseHead{packSet{[2]uint64{1, 2}, 3}, n * uint64(c.bits) / 8 / lineLen}
+		file := openMade(t, mem, of, in)
+		for what, mayHave := range map[string]func(ID) bool{
+			"memory": b.mayHave,
+			"file":   func(id ID) bool { may, sure := file.mayHave(id); return may || !sure },
+		} {
+			for _, id := range in {
+				if !mayHave(id) {
+					t.Fatalf("%s, %d bits: member %v is missed", what, c.bits, id)
+				}
+			}
+			passed := 0
+			for range n {
+				id := draw()
+				if mayHave(id) {
+					passed++
+				} else if mayHave(id) {
+					t.Fatal("a second answer is another one")
+				}
+			}
+			if passed*c.oneIn > n || passed == 0 {
+				t.Errorf("%s, %d bits: %d of %d strangers pass, want one in %d at most", what, c.bits, passed, n, c.oneIn)
 			}
 		}
-		passed := 0
-		for range n {
-			if b.mayHave(draw()) {
-				passed++
+	}
+}
+
+// openMade writes a base of ids, which are in order, and opens it.
+func openMade(t *testing.T, mem vfs.FS, of baseHead, in []ID) *base {
+	t.Helper()
+	f, err := mem.Create("/base", "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := newBaseWriter(f, of)
+	for _, id := range in {
+		w.add(headOf(id))
+	}
+	if err := errors.Join(w.end(), f.Close()); err != nil {
+		t.Fatal(err)
+	}
+	b, err := openBase(mem, "/base")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { b.close() })
+	if b.baseHead != of {
+		t.Fatalf("the head is %v, want %v", b.baseHead, of)
+	}
+	return b
+}
+
+// TestFoldedFilter: a base made of another one and of ids has all of both, and what was bad
+// of the first may have had anything.
+func TestFoldedFilter(t *testing.T) {
+	rnd := rand.NewChaCha8([32]byte{7})
+	ids := make([]ID, 3000)
+	for i := range ids {
+		rnd.Read(ids[i][:])
+	}
+	slices.SortFunc(ids, func(a, b ID) int { return bytes.Compare(a[:], b[:]) })
+	for _, n := range []int{0, 1, 2999, 3000} { // that are in the first
+		var first []ID
+		var young []idHead
+		for i, id := range ids {
+			if (i+1)*n/len(ids) > i*n/len(ids) {
+				first = append(first, id)
+			} else {
+				young = append(young, headOf(id))
 			}
 		}
-		if passed*c.oneIn > n || passed == 0 {
-			t.Errorf("%d bits: %d of %d strangers pass, want one in %d at most", c.bits, passed, n, c.oneIn)
+		mem := vfs.NewMem()
+		openMade(t, mem, baseHead{lines: 100}, first)
+		raw := readAll(t, mem, "/base")
+		raw[lineLen*50+3] ^= 1
+		writeAll(t, mem, "/base", raw)
+		b, err := openBase(mem, "/base")
+		if err != nil {
+			t.Fatal(err)
+		}
+		f, err := mem.Create("/folded", "test")
+		if err != nil {
+			t.Fatal(err)
+		}
+		set := packSet{[2]uint64{4, 5}, 6}
+		if err := errors.Join(b.fold(f, set, young, func() bool { return false }), f.Close(), b.close()); err != nil {
+			t.Fatal(err)
+		}
+		folded, err := openBase(mem, "/folded")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, id := range ids {
+			if may, sure := folded.mayHave(id); !may || !sure {
+				t.Fatalf("%d of the ids in the first: %v is missed", n, id)
+			}
+		}
+		if folded.set != set || n == 3000 != (young == nil) {
+			t.Errorf("the set is %v", folded.set)
+		}
+		if err := folded.close(); err != nil {
+			t.Fatal(err)
 		}
 	}
 }
@@ -58,7 +153,6 @@ type fresh struct {
 
 func openFresh(t *testing.T, fsys vfs.FS, ids []ID) *fresh {
 	s := openStore(t, fsys, 64<<10)
-	s.newness.least = 1
 	return &fresh{t, s, begin(t, s), ids}
 }
 
@@ -129,14 +223,18 @@ func TestNewnessOutlivesItsOwner(t *testing.T) {
 	f.shut()
 
 	f = openFresh(t, mem, f.ids)
-	set, _, err := f.packSet()
-	if err != nil || !f.hasFilter(set) {
-		t.Fatalf("the next owner has no filter: %v", err)
+	f.ask()
+	base := readAll(t, mem, "/store/"+filterName)
+	f.prove()
+	f.put(10)
+	f.prove()
+	f.shut()
+	if got := readAll(t, mem, "/store/"+filterName); !bytes.Equal(got, base) {
+		t.Error("the base was written anew for ten chunks")
 	}
-	f.miss()
-	if f.newness.saved != set {
-		t.Error("the file was not read")
-	}
+
+	f = openFresh(t, mem, f.ids)
+	f.ask()
 	f.prove()
 	ids := f.ids
 	f.newness.known.Store(nil) // what follows is not saved, as after a crash
@@ -144,7 +242,7 @@ func TestNewnessOutlivesItsOwner(t *testing.T) {
 	f.shut()
 
 	f = openFresh(t, mem, f.ids)
-	if set, _, err = f.packSet(); err != nil || f.hasFilter(set) {
+	if _, err := f.takeFilter(); !errors.Is(err, errNotWorth) {
 		t.Fatalf("a filter of other packs is taken: %v", err)
 	}
 	f.miss()
@@ -152,6 +250,70 @@ func TestNewnessOutlivesItsOwner(t *testing.T) {
 	if len(f.ids) != len(ids)+10 {
 		t.Fatal("the test lost chunks")
 	}
+	f.shut()
+}
+
+// ask takes the filter that a former owner left, as the first miss does.
+func (f *fresh) ask() {
+	f.Helper()
+	if ok, err := f.has(ID{0xff, 2}); err != nil || ok {
+		f.Fatal(ok, err)
+	}
+	f.newness.done.Wait()
+	if f.newness.known.Load() == nil {
+		f.Fatal("the filter that was left was not taken")
+	}
+}
+
+// TestManyYoungChunks: with many chunks beside it a new base is made of them, by who has
+// the store and when that lets go of it; and one that is too small is made anew.
+func TestManyYoungChunks(t *testing.T) {
+	mem := vfs.NewMem()
+	newStore(t, mem, 64<<10).Close()
+	f := openFresh(t, mem, nil)
+	f.put(100)
+	f.newness.added.Store(minFilter) // its base is larger than what is beside it: they err otherwise
+	f.miss()
+	enter := func(n int) { // as a batch does, without the batch
+		f.damage.mu.Lock()
+		defer f.damage.mu.Unlock()
+		for range n {
+			id := f.Store.ID(fmt.Appendf(nil, "%d", len(f.ids)))
+			f.ids = append(f.ids, id)
+			f.enters(id)
+		}
+	}
+	in := func() int {
+		f.newness.done.Wait()
+		f.damage.mu.Lock()
+		defer f.damage.mu.Unlock()
+		return len(f.newness.known.Load().ids)
+	}
+	all := func() {
+		f.Helper()
+		for i, id := range f.ids {
+			if f.surelyNew(id) {
+				f.Fatalf("chunk %d is taken for new", i)
+			}
+		}
+	}
+	enter(youngMost - 1)
+	all()
+	if n := in(); n < youngMost*9/10 {
+		t.Fatalf("%d ids are beside the base, want nearly all", n)
+	}
+	enter(youngMost / 10)
+	if n := in(); n > youngMost/10 {
+		t.Errorf("%d ids are still beside the base", n)
+	}
+	all()
+	lines := f.newness.known.Load().base.lines
+	f.newness.added.Store(int64(lines) * lineLen * 8 / fewestBits)
+	enter(2 * worthMisses)
+	if in(); f.newness.known.Load().base.lines <= lines {
+		t.Error("a filter with too few bits is not made anew")
+	}
+	f.newness.known.Store(nil)
 	f.shut()
 }
 
@@ -181,37 +343,113 @@ func TestFilterIsNoneOfAnIndexMadeAnew(t *testing.T) {
 	f.shut()
 }
 
-// TestDamagedFilterIsMadeAnew cuts the file everywhere and changes bytes of it.
-func TestDamagedFilterIsMadeAnew(t *testing.T) {
+// TestDamagedFilter cuts the files everywhere and changes bytes of them: what is there is
+// never taken for new, and the next owner has a filter again.
+func TestDamagedFilter(t *testing.T) {
 	mem := vfs.NewMem()
 	newStore(t, mem, 64<<10).Close()
 	f := openFresh(t, mem, nil)
 	f.put(100)
 	f.miss()
 	f.shut()
-	whole := readAll(t, mem, "/store/"+filterName)
+	f = openFresh(t, mem, f.ids)
+	f.ask()
+	f.put(50)
+	f.shut()
 	ids := f.ids
-	for _, hurt := range []func(b []byte) []byte{
+	names := []string{filterName, youngName}
+	whole := map[string][]byte{}
+	for _, name := range names {
+		whole[name] = readAll(t, mem, "/store/"+name)
+	}
+	for i, hurt := range []func(b []byte) []byte{
 		func(b []byte) []byte { return nil },
-		func(b []byte) []byte { return b[:filterHead-1] },
-		func(b []byte) []byte { return b[:filterHead] },
+		func(b []byte) []byte { return b[:lineLen-1] },
+		func(b []byte) []byte { return b[:lineLen] },
 		func(b []byte) []byte { return b[:len(b)/2] },
 		func(b []byte) []byte { return b[:len(b)-1] },
+		func(b []byte) []byte { return append(b, 0) },
 		func(b []byte) []byte { b[0]++; return b },
 		func(b []byte) []byte { b[8]++; return b },
-		func(b []byte) []byte { b[32] = 1; return b },
+		func(b []byte) []byte { b[32]++; return b },
 		func(b []byte) []byte { b[39] = 0xff; return b },
-		func(b []byte) []byte { b[filterHead+100] ^= 1; return b },
-		func(b []byte) []byte { clear(b[filterHead:]); return b },
+		func(b []byte) []byte { b[56]++; return b },
+		func(b []byte) []byte { b[63] = 0xff; return b },
+		func(b []byte) []byte { b[lineLen+100] ^= 1; return b },
+		func(b []byte) []byte { clear(b[lineLen:]); return b },
+		func(b []byte) []byte { copy(b[lineLen:], b[2*lineLen:]); return b },
 	} {
-		writeAll(t, mem, "/store/"+filterName, hurt(append([]byte(nil), whole...)))
-		f := openFresh(t, mem, ids)
+		for _, name := range names {
+			for _, n := range names {
+				writeAll(t, mem, "/store/"+n, whole[n])
+			}
+			writeAll(t, mem, "/store/"+name, hurt(bytes.Clone(whole[name])))
+			f := openFresh(t, mem, ids)
+			f.prove()
+			f.miss()
+			f.prove()
+			f.shut()
+			f = openFresh(t, mem, ids)
+			f.miss()
+			f.prove()
+			f.shut()
+			if t.Failed() {
+				t.Fatalf("way %d of damage to %s", i, name)
+			}
+		}
+	}
+}
+
+// TestBadLinesEndAFilter: a filter of which much can't be read is given up, and its files go.
+func TestBadLinesEndAFilter(t *testing.T) {
+	mem := vfs.NewMem()
+	newStore(t, mem, 64<<10).Close()
+	f := openFresh(t, mem, nil)
+	f.put(100)
+	f.miss()
+	f.shut()
+	b := readAll(t, mem, "/store/"+filterName)
+	clear(b[lineLen:])
+	writeAll(t, mem, "/store/"+filterName, b)
+	f = openFresh(t, mem, f.ids)
+	f.ask()
+	for i := range mostBad {
+		if f.surelyNew(ID{0xff, byte(i), byte(i >> 8), 2}) {
+			t.Fatal("a bad line tells what is new")
+		}
+	}
+	f.newness.done.Wait()
+	if f.newness.known.Load() != nil || f.hasFilter() {
+		t.Fatal("the filter is still there")
+	}
+	f.miss()
+	f.prove()
+	f.shut()
+}
+
+// TestFilterAfterACrash: whatever of a filter's files reached the disk when the machine
+// went down, what is there is not taken for new.
+func TestFilterAfterACrash(t *testing.T) {
+	for seed := range uint64(20) {
+		mem := vfs.NewCrashableMem()
+		newStore(t, mem, 64<<10).Close()
+		f := openFresh(t, mem, nil)
+		f.put(200)
+		f.miss()
+		f.shut()
+		f = openFresh(t, mem, f.ids)
+		f.ask()
+		f.put(100)
+		if err := f.ses.Commit(context.Background(), "r", nil); err != nil {
+			t.Fatal(err)
+		}
+		f.shut()
+		after := mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: int(seed%5) * 25, RNG: rand.New(rand.NewPCG(seed, 0))})
+		f = openFresh(t, after, f.ids)
+		f.prove()
 		f.miss()
 		f.prove()
 		f.shut()
-		if got := readAll(t, mem, "/store/"+filterName); len(got) != len(whole) {
-			t.Errorf("a file of %d bytes was saved, want %d", len(got), len(whole))
-		}
 	}
 }
 

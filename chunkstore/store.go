@@ -43,8 +43,8 @@ type Options struct {
 //
 // Own memory: about 64 MiB for the index (block cache and memtables), 1 MiB for
 // each pack being written, and a record for each read under way; once much that is
-// new was asked for, 1 MiB to 64 MiB for the filter that tells it (64 from 13
-// million chunks on; 96 while it is made larger); 12 MiB at most for where chunks lie, once
+// new was asked for, up to 5 MiB for the filter that tells it, and twice that while it
+// is made anew; 12 MiB at most for where chunks lie, once
 // parts are read; 32 MiB at most for what was made of roots.
 type Store struct {
 	cfg   Config
