@@ -194,10 +194,14 @@ func (s *Store) giveUp(f *filter) {
 }
 
 // beginFilter begins a filter of these packs: what enters the index from now on is added
-// to it. It returns what is in the index, and in known beside its base.
+// to it, and known, if any, is let go by nobody. It returns what is in the index, and in
+// known beside its base.
 func (s *Store) beginFilter(known *filter) (it *pebble.Iterator, young []idHead, set packSet, chunks int64, err error) {
 	s.damage.mu.Lock()
 	defer s.damage.mu.Unlock()
+	if known != nil && s.newness.known.Load() != known {
+		return nil, nil, set, 0, errNotWorth // it was let go meanwhile, and its base is closed
+	}
 	if set, chunks, err = s.packSet(); err != nil {
 		return nil, nil, set, 0, err
 	}

@@ -317,6 +317,22 @@ func TestManyYoungChunks(t *testing.T) {
 	f.shut()
 }
 
+// TestNoBaseOfAFilterThatWasLetGo: who was about to make a new base of a filter that is let
+// go, as one is to which too much was added, leaves it.
+func TestNoBaseOfAFilterThatWasLetGo(t *testing.T) {
+	mem := vfs.NewMem()
+	newStore(t, mem, 64<<10).Close()
+	f := openFresh(t, mem, nil)
+	f.put(100)
+	f.miss()
+	known := f.newness.known.Swap(nil)
+	f.newness.drop(known)
+	if err := f.renewFilter(known); !errors.Is(err, errNotWorth) || f.newness.making.Load() != nil {
+		t.Errorf("%v, want %v", err, errNotWorth)
+	}
+	f.shut()
+}
+
 // TestFilterIsNoneOfAnIndexMadeAnew: of a chunk with two records that one goes to which
 // the index leads, so a filter of the packs that are left lacks it; an index that is
 // made anew leads to the other.
