@@ -111,7 +111,7 @@ func TestFoldedFilter(t *testing.T) {
 		mem := vfs.NewMem()
 		openMade(t, mem, baseHead{lines: 100}, first)
 		raw := readAll(t, mem, "/base")
-		raw[lineLen*50+3] ^= 1
+		clear(raw[lineLen*50:][:lineLen]) // nothing of what it had is left
 		writeAll(t, mem, "/base", raw)
 		b, err := openBase(mem, "/base")
 		if err != nil {
