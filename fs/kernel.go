@@ -94,7 +94,7 @@ func splitDev(dev string) (major, minor int, err error) {
 
 // answers looks the README up as any program would, so that a mount is known
 // to work. It must be system calls that the Go runtime knows to block: the
-// answer comes from this process. The poll makes the kernel learn that there
+// answer may come from this process. The poll makes the kernel learn that there
 // is none here; later a poll of a file (Go's own runtime does one for each
 // file it opens) could wait for a thread that waits for the poll.
 func answers(dir string) error {

@@ -2,6 +2,7 @@ package fs
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log"
 	"log/slog"
@@ -84,7 +85,8 @@ func Mount(store chunkstore.API, dir string, opts Options) (*Mounted, error) {
 // start mounts a tree on a directory that was found good.
 func start(t *tree, path string, opts Options) (m *Mounted, err error) {
 	m = &Mounted{dir: path, tree: t, settled: make(chan struct{}), done: make(chan struct{})}
-	// The watchdog is first, or a process killed in between would leave its mount.
+	// The watchdog is first, or a process killed in between would leave its mount. No
+	// thread of this one asks the mount, see watchdog.go; so server.WaitMount is not called.
 	if m.dog, err = startWatchdog(path); err != nil {
 		m.unwatched(err)
 	}
@@ -166,12 +168,6 @@ func (l lines) Write(p []byte) (int, error) {
 
 // settle does what needs a mount that answers.
 func (m *Mounted) settle(opts Options) error {
-	if err := m.server.WaitMount(); err != nil {
-		return fmt.Errorf("mount on %s: %w", m.dir, err)
-	}
-	if err := answers(m.dir); err != nil {
-		return err
-	}
 	top, ok, err := topMount(m.dir)
 	if err != nil {
 		return err
@@ -188,10 +184,16 @@ func (m *Mounted) settle(opts Options) error {
 			m.tree.log.Warn("readahead stays at the kernel's default", "mount", m.dir, "err", err)
 		}
 	}
-	if m.dog != nil {
-		if err := m.dog.watch(m.dev); err != nil {
-			m.unwatched(err)
-		}
+	if m.dog == nil {
+		return answers(m.dir)
+	}
+	said, err := m.dog.watch(m.dev)
+	switch {
+	case err != nil:
+		m.unwatched(err)
+		return answers(m.dir)
+	case said != "":
+		return errors.New(said)
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -379,23 +380,79 @@ func TestKilledDaemonLeavesNoMount(t *testing.T) {
 	waitFor(t, "the watchdog to end", func() bool { return syscall.Kill(dog, 0) != nil })
 }
 
-// A process killed at any moment of mounting leaves no mount: its watchdog was
-// there first.
-func TestKilledWhileMounting(t *testing.T) {
-	for range 3 {
-		dir := t.TempDir()
-		t.Cleanup(func() { detach(dir) })
-		cmd := exec.Command("/proc/self/exe", dir)
-		cmd.Env = append(os.Environ(), childEnv+"=mount and hang")
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		for began := time.Now(); !mountedAt(t, dir) && time.Since(began) < time.Minute; {
-		}
+// starting starts a child that mounts, and does not wait for it. A mount that it
+// leaves is aborted at the test's end.
+func starting(t *testing.T, dir string, uid int, env ...string) (kill func()) {
+	t.Helper()
+	cmd := exec.Command("/proc/self/exe", dir)
+	cmd.Dir = "/"
+	cmd.Env = append(append(os.Environ(), childEnv+"=mount and hang", "TMPDIR=/tmp", "HOME=/"), env...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(uid)}}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Unmount(dir, unix.MNT_FORCE|unix.MNT_DETACH); cmd.Process.Kill() })
+	return func() {
+		t.Helper()
 		cmd.Process.Kill()
-		cmd.Wait()
+		ended := make(chan error, 1)
+		go func() { ended <- cmd.Wait() }()
+		waitFor(t, "the killed process to end", func() bool { return len(ended) > 0 })
+	}
+}
+
+// A process killed at any moment of mounting leaves no mount: its watchdog was
+// there first, and it waits for no answer of its own.
+func TestKilledWhileMounting(t *testing.T) {
+	for i := range 6 {
+		dir, uid := t.TempDir(), 0
+		if i%2 > 0 {
+			dir, uid = userDir(t), nobody
+		}
+		kill := starting(t, dir, uid)
+		waitFor(t, "the mount", func() bool {
+			for began := time.Now(); time.Since(began) < 100*time.Millisecond; {
+				if mountedAt(t, dir) {
+					return true
+				}
+			}
+			return false
+		})
+		kill()
 		waitFor(t, "the watchdog to unmount", func() bool { return !mountedAt(t, dir) })
 	}
+}
+
+// A user's mount is made by fusermount3, which may come to it when the process that
+// asked for it is dead.
+func TestKilledBeforeFusermountMounts(t *testing.T) {
+	real, err := exec.LookPath("fusermount3")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, slow := userDir(t), userDir(t)
+	t.Cleanup(func() { os.RemoveAll(slow) })
+	script := fmt.Sprintf(`#!/bin/sh
+case "$1" in -u*) exec %[1]s "$@";; esac
+: >%[2]s/called
+while [ ! -e %[2]s/go ]; do sleep 0.05; done
+%[1]s "$@"
+: >%[2]s/done
+`, real, slow)
+	if err := os.WriteFile(slow+"/fusermount3", []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	there := func(name string) func() bool {
+		return func() bool { _, err := os.Stat(slow + "/" + name); return err == nil }
+	}
+	kill := starting(t, dir, nobody, "PATH="+slow+":"+os.Getenv("PATH"))
+	waitFor(t, "fusermount3", there("called"))
+	kill()
+	if err := os.WriteFile(slow+"/go", nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, "fusermount3's end", there("done"))
+	waitFor(t, "the watchdog to unmount", func() bool { return !mountedAt(t, dir) })
 }
 
 func TestDeadMountIsReplaced(t *testing.T) {

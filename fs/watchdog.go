@@ -1,6 +1,7 @@
 package fs
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
 	"io"
@@ -21,13 +22,22 @@ import (
 // watchdog detaches the mount: that of the device, or, where the process died
 // before it told one, a dead mount of ours. (fusermount3's auto_unmount does not
 // do: go-fuse waits for a program that never ends.)
+//
+// It is also the watchdog that sees whether a new mount answers. If the process
+// asked its own mount and was killed before it answered, that thread would wait
+// for ever, and keep the process's descriptors: the connection would not end,
+// nor the pipe, and the store would stay locked.
 const (
 	watchdogEnv = "HOLDFAST_WATCHDOG" // the mount point
 	pipeFd      = 3
 	readyFd     = 4
-	farewell    = "q"
-	toldMost    = 64          // bytes in the pipe: a device as "0:42", and the farewell
+	farewell    = 'q'
+	itAnswers   = "+"
 	watchdogUp  = time.Minute // more than any start takes
+	// leftWithin is for how long a mount may still appear whose process has died: a
+	// user's is made by fusermount3, which goes on alone.
+	leftWithin = time.Minute
+	leftPoll   = 50 * time.Millisecond
 )
 
 // watchdogReady says that this program's main begins with RunWatchdogIfAsked.
@@ -48,38 +58,61 @@ func RunWatchdogIfAsked() (status int, asked bool) {
 	// A service manager signals all processes of a service at once; this
 	// one must outlive the one it watches.
 	signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT)
-	ready := os.NewFile(readyFd, "ready")
-	ready.Write([]byte{0}) //nolint:errcheck // then nobody waits for it
-	ready.Close()
-	told, _ := io.ReadAll(io.LimitReader(os.NewFile(pipeFd, "pipe"), toldMost)) // what came counts
-	if dev, quit := strings.CutSuffix(string(told), farewell); !quit {
-		if err := removeLeft(dir, dev); err != nil {
-			return 1, true
-		}
+	if err := guard(dir, bufio.NewReader(os.NewFile(pipeFd, "pipe")), os.NewFile(readyFd, "ready")); err != nil {
+		return 1, true
 	}
 	return 0, true
 }
 
-// removeLeft detaches the mount of a process that died, and no other's. dev is
-// empty where it did not come to telling its device.
-func removeLeft(dir, dev string) error {
-	top, ok, err := topMount(dir)
-	switch {
-	case err != nil:
-		return err
-	case !ok || top.fsType != fsType || dev != "" && top.dev != dev:
-		return nil
-	case dev == "" && alive(dir):
+// guard is a watchdog's work.
+func guard(dir string, pipe *bufio.Reader, ready *os.File) error {
+	told, err := pipe.ReadString('\n')
+	if err != nil {
+		ready.Close()
+		if told == string(farewell) {
+			return nil
+		}
+		return removeUntold(dir)
+	}
+	said := itAnswers
+	if err := answers(dir); err != nil {
+		said = err.Error()
+	}
+	ready.WriteString(said) //nolint:errcheck // then nobody waits for it
+	ready.Close()
+	if _, err := pipe.ReadByte(); err == nil {
 		return nil
 	}
+	top, ok, err := topMount(dir)
+	if err != nil || !ok || top.dev != strings.TrimSuffix(told, "\n") {
+		return err
+	}
 	return detach(dir)
+}
+
+// removeUntold detaches the mount of a process that died before it told its device,
+// and no mount that somebody answers for.
+func removeUntold(dir string) error {
+	for began := time.Now(); ; time.Sleep(leftPoll) {
+		top, ok, err := topMount(dir)
+		switch {
+		case err != nil:
+			return err
+		case ok && top.fsType == fsType && alive(dir):
+			return nil
+		case ok && top.fsType == fsType:
+			return detach(dir)
+		case os.Geteuid() == 0 || time.Since(began) > leftWithin:
+			return nil
+		}
+	}
 }
 
 // watchdog is the process that watches this one.
 type watchdog struct {
 	cmd  *exec.Cmd
 	pipe *os.File // its write end
-	up   *os.File // the read end of the one by which it says that it is there
+	up   *os.File // the read end of the one by which it says whether the mount answers
 }
 
 // startWatchdog starts the watchdog of a mount that will be made on dir.
@@ -112,18 +145,21 @@ func startWatchdog(dir string) (*watchdog, error) {
 	return &watchdog{cmd, w, up}, nil
 }
 
-// watch tells the watchdog the mount's device. It returns when the watchdog is
-// deaf to signals; before, one for all processes of a service would end it.
-func (d *watchdog) watch(dev string) error {
-	if _, err := d.pipe.WriteString(dev); err != nil {
-		return fmt.Errorf("start watchdog: %w", err)
+// watch tells the watchdog the mount's device, and has it ask the mount. said is why
+// that does not answer, or empty. The error says that there is no watchdog.
+func (d *watchdog) watch(dev string) (said string, err error) {
+	if _, err := d.pipe.WriteString(dev + "\n"); err != nil {
+		return "", fmt.Errorf("start watchdog: %w", err)
 	}
 	d.up.SetReadDeadline(time.Now().Add(watchdogUp)) //nolint:errcheck // a pipe has deadlines
-	var b [1]byte
-	if _, err := io.ReadFull(d.up, b[:]); err != nil {
-		return fmt.Errorf("start watchdog: it did not come up: %w", err)
+	b, err := io.ReadAll(d.up)
+	if err == nil && len(b) == 0 {
+		err = io.ErrUnexpectedEOF
 	}
-	return nil
+	if err != nil {
+		return "", fmt.Errorf("start watchdog: it did not come up: %w", err)
+	}
+	return strings.TrimPrefix(string(b), itAnswers), nil
 }
 
 // dismiss sends the watchdog home: the mount is gone, or there was none.
@@ -131,7 +167,7 @@ func (d *watchdog) dismiss() {
 	if d == nil {
 		return
 	}
-	d.pipe.WriteString(farewell) //nolint:errcheck // it may have been killed
+	d.pipe.Write([]byte{farewell}) //nolint:errcheck // it may have been killed
 	d.pipe.Close()
 	d.up.Close()
 	d.cmd.Wait() //nolint:errcheck // how it ended is of no interest now
