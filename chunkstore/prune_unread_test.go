@@ -321,7 +321,7 @@ func TestPruneLooksAgainAtAFooter(t *testing.T) {
 	w := newTestWorld()
 	w.mustWrite(t, s, "a", 1)
 	n := dataPacks(t, s)[0]
-	info, err := s.packInfo(n)
+	info, _, err := s.packInfo(n)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -59,14 +59,16 @@ func (s *Store) repoint(id ID, was place, had bool, to place) error {
 	return nil
 }
 
-func (s *Store) packInfo(n uint64) (packInfo, error) {
+// packInfo returns what the index knows of a pack; ok says that it knows it.
+func (s *Store) packInfo(n uint64) (info packInfo, ok bool, err error) {
 	v, closer, err := s.index.Get(packKey(n))
 	if errors.Is(err, pebble.ErrNotFound) {
-		return packInfo{}, nil
+		return info, false, nil
 	}
 	if err != nil {
-		return packInfo{}, fmt.Errorf("look up pack %016x: %w", n, err)
+		return info, false, fmt.Errorf("look up pack %016x: %w", n, err)
 	}
 	defer closer.Close()
-	return parsePackInfo(v)
+	info, err = parsePackInfo(v)
+	return info, err == nil, err
 }

@@ -108,7 +108,7 @@ type proved struct {
 }
 
 func (p *packProver) run() error {
-	info, err := p.packInfo(p.Pack)
+	info, _, err := p.packInfo(p.Pack)
 	if err != nil {
 		return err
 	}

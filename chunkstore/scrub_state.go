@@ -151,11 +151,8 @@ func knownPack(n uint64, p packInfo) KnownPack {
 
 // KnownPack returns one pack as the index knows it; ok says that it does.
 func (s *Store) KnownPack(n uint64) (p KnownPack, ok bool, err error) {
-	if ok, err = s.knows(n); err != nil || !ok {
-		return p, false, err
-	}
-	info, err := s.packInfo(n)
-	if err != nil {
+	info, ok, err := s.packInfo(n)
+	if err != nil || !ok {
 		return p, false, err
 	}
 	p = knownPack(n, info)
