@@ -5,6 +5,8 @@ import (
 	"errors"
 	"math/rand/v2"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -97,20 +99,24 @@ func TestUpgradeStopsAnywhere(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		writes, armed := 0, false
+		writes := 0
+		var armed atomic.Bool // the index may write before and behind, at any time
+		var mu sync.Mutex     // guards writes
 		fsys := errorfs.Wrap(mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
-			if !armed || op.Kind.ReadOrWrite() != errorfs.OpIsWrite || op.Kind == errorfs.OpFileClose {
+			if !armed.Load() || op.Kind.ReadOrWrite() != errorfs.OpIsWrite || op.Kind == errorfs.OpFileClose {
 				return nil
 			}
+			mu.Lock()
+			defer mu.Unlock()
 			if writes++; writes > stop {
 				return errors.New("the machine stopped")
 			}
 			return nil
 		}))
 		s := openStore(t, fsys, 0)
-		armed = true
+		armed.Store(true)
 		cfg, err := s.Upgrade(pack.CodecMinLZ)
-		armed = false
+		armed.Store(false)
 		for _, percent := range []int{0, 50, 100} {
 			after := mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: percent, RNG: rand.New(rand.NewPCG(uint64(stop), 9))})
 			got, rerr := readConfig(after, "/store")

@@ -10,6 +10,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -373,9 +374,9 @@ func TestVerifyGoesOnBehindMaps(t *testing.T) {
 				w, mem := newWorld(t), vfs.NewMem()
 				w.put(t, mem)
 				var s *chunkstore.Store
-				var path string
+				var bad atomic.Pointer[string] // the index's own reads come at any time
 				fsys := errorfs.Wrap(mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
-					if s == nil || path == "" || op.Path != path || op.Kind != errorfs.OpFileReadAt {
+					if path := bad.Load(); path == nil || op.Path != *path || op.Kind != errorfs.OpFileReadAt {
 						return nil
 					}
 					if found, _ := s.DamageChanges(); found > 0 { // once it was told
@@ -392,7 +393,7 @@ func TestVerifyGoesOnBehindMaps(t *testing.T) {
 				}
 				for p := range w.files {
 					if strings.HasSuffix(p, fmt.Sprintf("%016x.pack", n)) {
-						path = p
+						bad.Store(&p)
 					}
 				}
 				if by == "verify" {
