@@ -8,7 +8,10 @@ import (
 	"io"
 	"io/fs"
 	"maps"
+	"runtime"
 	"slices"
+
+	"golang.org/x/sync/errgroup"
 
 	"holdfast/chunkstore/pack"
 )
@@ -57,6 +60,37 @@ func (l *Leads) Add(ctx context.Context, id ID) (bool, error) {
 		return false, err
 	}
 	return true, l.take(ctx, lead{id, at})
+}
+
+// AddAll is Add for many chunks, which it looks up on all cores. It returns those of
+// which the index has no entry.
+func (l *Leads) AddAll(ctx context.Context, ids []ID) (lacking []ID, err error) {
+	type found struct {
+		at place
+		ok bool
+	}
+	all := make([]found, len(ids))
+	cores := runtime.GOMAXPROCS(0)
+	var g errgroup.Group
+	for core := range cores {
+		g.Go(func() (err error) {
+			for i := core * len(ids) / cores; i < (core+1)*len(ids)/cores && err == nil; i++ {
+				all[i].at, all[i].ok, err = l.s.lookup(ids[i])
+			}
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	for i, f := range all {
+		if !f.ok {
+			lacking = append(lacking, ids[i])
+		} else if err := l.take(ctx, lead{ids[i], f.at}); err != nil {
+			return nil, err
+		}
+	}
+	return lacking, nil
 }
 
 func (l *Leads) take(ctx context.Context, e lead) (err error) {

@@ -22,15 +22,15 @@ import (
 // who adds packs; each is damage then, and is not told twice.
 func TestLeadsTellWrongOnes(t *testing.T) {
 	for _, most := range []int{1, 2, 7, mostLeads} {
-		for _, byPack := range []bool{false, true} {
-			t.Run(fmt.Sprintf("%d at once, by pack %v", most, byPack), func(t *testing.T) {
-				testLeads(t, most, byPack)
+		for _, by := range []string{"one", "all", "pack"} {
+			t.Run(fmt.Sprintf("%d at once, by %s", most, by), func(t *testing.T) {
+				testLeads(t, most, by)
 			})
 		}
 	}
 }
 
-func testLeads(t *testing.T, most int, byPack bool) {
+func testLeads(t *testing.T, most int, by string) {
 	ctx, fsys := context.Background(), vfs.NewMem()
 	s := newStore(t, fsys, 0)
 	hurtStores.Store(fsys, true)
@@ -60,7 +60,8 @@ func testLeads(t *testing.T, most int, byPack bool) {
 		t.Helper()
 		l := s.NewLeads()
 		l.most, l.Wrong = most, func(d DamagedChunk) { told = append(told, d.ID) }
-		if byPack {
+		switch by {
+		case "pack":
 			sums, err := s.CountPlaces(ctx)
 			if err == nil {
 				err = l.AddPacks(ctx, sums)
@@ -68,7 +69,14 @@ func testLeads(t *testing.T, most int, byPack bool) {
 			if err != nil {
 				t.Fatal(err)
 			}
-		} else {
+		case "all":
+			for from, n := 0, 0; from < len(ids); from, n = min(from+n, len(ids)), n+1 { // none, one, two, …
+				lacking, err := l.AddAll(ctx, append([]ID{{1}}, ids[from:min(from+n, len(ids))]...))
+				if err != nil || !slices.Equal(lacking, []ID{{1}}) {
+					t.Fatal(lacking, err)
+				}
+			}
+		default:
 			for _, id := range ids {
 				if ok, err := l.Add(ctx, id); !ok || err != nil {
 					t.Fatal(ok, err)

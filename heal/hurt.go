@@ -163,10 +163,11 @@ type walk struct {
 	known *chunkstore.KnownIDs        // what is surely in the index is not looked up there; nil: all is
 	lost  func(pack.ID)               // told of chunks that the index does not know; nil: nobody is
 	step  func(context.Context) error // before each map; nil: nothing
+	batch int                         // chunks of data that leads look up at once
 }
 
 func newWalk(store *chunkstore.Store) *walk {
-	return &walk{store: store, maps: disk.NewMaps(store, 0), clean: newSeen()}
+	return &walk{store: store, maps: disk.NewMaps(store, 0), clean: newSeen(), batch: dataAtOnce}
 }
 
 // versions calls fn for all versions, or those of one VM.

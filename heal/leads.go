@@ -41,24 +41,65 @@ func (w *walk) leads(ctx context.Context, v version, leads *chunkstore.Leads) (a
 	return all, nil
 }
 
+// dataAtOnce is how many chunks of data are looked up at once: those of 100 MiB or so.
+const dataAtOnce = 4096
+
+// dataLeads are chunks of data that are not taken in yet, and the maps that are
+// clean when they are.
+type dataLeads struct {
+	*walk
+	leads *chunkstore.Leads
+	ids   []pack.ID
+	maps  []pack.ID
+}
+
+// flush takes them in, and reports whether the index has all of them.
+func (d *dataLeads) flush(ctx context.Context) (all bool, err error) {
+	lacking, err := d.leads.AddAll(ctx, d.ids)
+	if err != nil {
+		return false, err
+	}
+	for _, id := range lacking {
+		if _, err := d.unknown(id); err != nil {
+			return false, err
+		}
+	}
+	for _, id := range d.maps {
+		d.clean.add(id)
+	}
+	d.ids, d.maps = d.ids[:0], d.maps[:0]
+	return len(lacking) == 0, nil
+}
+
 // diskLeads is leads for a disk.
 func (w *walk) diskLeads(ctx context.Context, m disk.Map, leads *chunkstore.Leads) (all bool, err error) {
 	r, err := disk.Open(nil, w.maps, m)
 	if err != nil {
 		return false, nil // told by the look at what is hurt, as is all that does not fit
 	}
+	data := &dataLeads{walk: w, leads: leads}
 	var failed error // that has nothing to do with the maps
 	var path []open
 	all = true
+	flush := func() error {
+		var has bool
+		has, failed = data.flush(ctx)
+		all = all && has
+		return failed
+	}
 	err = r.Parts(ctx, func(p disk.Part) (bool, error) {
-		if p.Kind != pack.KindData {
-			for len(path) > 0 && path[len(path)-1].end <= p.Off {
-				w.clean.add(path[len(path)-1].id) // all below it is taken in
-				path = path[:len(path)-1]
-			}
-			if w.clean.has(p.ID) {
+		if p.Kind == pack.KindData {
+			if data.ids = append(data.ids, p.ID); len(data.ids) < w.batch {
 				return false, nil
 			}
+			return false, flush()
+		}
+		for len(path) > 0 && path[len(path)-1].end <= p.Off {
+			data.maps = append(data.maps, path[len(path)-1].id) // all below it is among data
+			path = path[:len(path)-1]
+		}
+		if w.clean.has(p.ID) {
+			return false, nil
 		}
 		var has bool
 		if has, failed = leads.Add(ctx, p.ID); failed != nil {
@@ -66,12 +107,8 @@ func (w *walk) diskLeads(ctx context.Context, m disk.Map, leads *chunkstore.Lead
 		}
 		if !has {
 			all = false
-			if _, failed = w.unknown(p.ID); failed != nil {
-				return false, failed
-			}
-		}
-		if p.Kind == pack.KindData || !has {
-			return false, nil
+			_, failed = w.unknown(p.ID)
+			return false, failed
 		}
 		var comes bool
 		if comes, failed = w.comes(ctx, p.ID); !comes || failed != nil {
@@ -81,6 +118,9 @@ func (w *walk) diskLeads(ctx context.Context, m disk.Map, leads *chunkstore.Lead
 		path = append(path, open{id: p.ID, end: p.Off + p.Len})
 		return true, nil
 	})
+	if failed == nil && ctx.Err() == nil {
+		failed = flush()
+	}
 	switch {
 	case ctx.Err() != nil:
 		return false, ctx.Err()

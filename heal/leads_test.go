@@ -1,14 +1,18 @@
 package heal
 
 import (
+	"bytes"
 	"context"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync/atomic"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"holdfast/chunkstore"
+	"holdfast/chunkstore/catalog"
 	"holdfast/chunkstore/pack"
 )
 
@@ -76,5 +80,56 @@ func TestLostMapsAreReadOnce(t *testing.T) {
 	}
 	if p := proofs(t, s)[n]; p.Result != chunkstore.PackWhole {
 		t.Errorf("the pack of what can be reached is %v", p.Result)
+	}
+}
+
+// TestLeadsInBatches: however many chunks are looked up at once, all of a VM's are taken
+// in, those that the index lacks are told, and no version that has one of them is whole.
+func TestLeadsInBatches(t *testing.T) {
+	w, mem := newWorld(t), vfs.NewMem()
+	w.put(t, mem)
+	s := openWorld(t, mem)
+	const regions = 5
+	b := make([]byte, regions<<22)
+	for off := 0; off < len(b); off += 1 << 20 {
+		b[off] = byte(off>>20 + 1)
+	}
+	w.capture(t, s, "big", 300, b)
+	last := w.versions[len(w.versions)-1]
+	data := chunksOf(t, s, "big", last.id)[pack.KindData]
+	slices.SortFunc(data, func(a, b pack.ID) int { return bytes.Compare(a[:], b[:]) })
+	data = slices.Compact(data)
+	whole, err := packsOf(context.Background(), s, "big")
+	if err != nil || len(data) < 4*regions {
+		t.Fatalf("%d chunks, %v", len(data), err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	lacking := []pack.ID{data[0], data[7], data[len(data)-1]}
+	changeIndex(t, mem, func(_ places, set func(k, v []byte)) {
+		for _, id := range lacking {
+			set(chunkAt(id), nil)
+		}
+	})
+	s = openWorld(t, mem)
+	defer s.Close()
+	v, err := catalog.Get(context.Background(), s, "big", last.id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, batch := range []int{1, 2, len(data) - 1, len(data), len(data) + 1, dataAtOnce} {
+		walk, leads := newWalk(s), s.NewLeads()
+		walk.batch = batch
+		var told []pack.ID
+		walk.lost = func(id pack.ID) { told = append(told, id) }
+		all, err := walk.leads(context.Background(), version{"big", last.id, v}, leads)
+		slices.SortFunc(told, func(a, b pack.ID) int { return bytes.Compare(a[:], b[:]) })
+		if told = slices.Compact(told); err != nil || all || !slices.Equal(told, lacking) {
+			t.Errorf("%d at once: all is %v, %v; told of %v, want %v", batch, all, err, told, lacking)
+		}
+		if packs := leads.Packs(); !maps.Equal(packs, whole) {
+			t.Errorf("%d at once: packs %v, want %v", batch, packs, whole)
+		}
 	}
 }
