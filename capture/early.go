@@ -10,7 +10,7 @@ import (
 // It reads none of the data that the capture will read, though the disk has time for it:
 // opening a store is a dozen small reads and nine syncs, one after the other, and each waits
 // behind what was asked for before it. Measured on 0.66 GB, cold: while the kernel read
-// ahead, 8 MiB at a time, the store was open after 350 to 440 ms, else after 110 to 145,
+// ahead, 8 MiB at a time, the store was open after 220 to 440 ms, else after 110 to 145,
 // and the whole capture took 1.3 to 1.4 times as long.
 type Early struct {
 	cancel context.CancelFunc
