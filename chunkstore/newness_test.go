@@ -253,6 +253,16 @@ func TestNewnessOutlivesItsOwner(t *testing.T) {
 	f.shut()
 }
 
+// openLearned makes a store of a hundred chunks that has made its filter.
+func openLearned(t *testing.T, mem vfs.FS) *fresh {
+	t.Helper()
+	newStore(t, mem, 64<<10).Close()
+	f := openFresh(t, mem, nil)
+	f.put(100)
+	f.miss()
+	return f
+}
+
 // ask takes the filter that a former owner left, as the first miss does.
 func (f *fresh) ask() {
 	f.Helper()
@@ -321,10 +331,7 @@ func TestManyYoungChunks(t *testing.T) {
 // go, as one is to which too much was added, leaves it.
 func TestNoBaseOfAFilterThatWasLetGo(t *testing.T) {
 	mem := vfs.NewMem()
-	newStore(t, mem, 64<<10).Close()
-	f := openFresh(t, mem, nil)
-	f.put(100)
-	f.miss()
+	f := openLearned(t, mem)
 	known := f.newness.known.Swap(nil)
 	f.newness.drop(known)
 	if err := f.renewFilter(known); !errors.Is(err, errNotWorth) || f.newness.making.Load() != nil {
@@ -363,10 +370,7 @@ func TestFilterIsNoneOfAnIndexMadeAnew(t *testing.T) {
 // never taken for new, and the next owner has a filter again.
 func TestDamagedFilter(t *testing.T) {
 	mem := vfs.NewMem()
-	newStore(t, mem, 64<<10).Close()
-	f := openFresh(t, mem, nil)
-	f.put(100)
-	f.miss()
+	f := openLearned(t, mem)
 	f.shut()
 	f = openFresh(t, mem, f.ids)
 	f.ask()
@@ -419,10 +423,7 @@ func TestDamagedFilter(t *testing.T) {
 // TestBadLinesEndAFilter: a filter of which much can't be read is given up, and its files go.
 func TestBadLinesEndAFilter(t *testing.T) {
 	mem := vfs.NewMem()
-	newStore(t, mem, 64<<10).Close()
-	f := openFresh(t, mem, nil)
-	f.put(100)
-	f.miss()
+	f := openLearned(t, mem)
 	f.shut()
 	b := readAll(t, mem, "/store/"+filterName)
 	clear(b[lineLen:])
