@@ -2,6 +2,7 @@ package main
 
 import (
 	"math"
+	"os"
 	"path/filepath"
 	"reflect"
 	"strings"
@@ -160,6 +161,30 @@ func TestSaveAndReadBack(t *testing.T) {
 		if !strings.Contains(svg, "<svg") || !strings.Contains(svg, ratio) {
 			t.Errorf("%s does not show the ratio", name)
 		}
+	}
+}
+
+// TestUnfinishedRunIsKept: what was measured stays when a run does not come to its end,
+// is no result, and goes when it does.
+func TestUnfinishedRunIsKept(t *testing.T) {
+	dir, r := t.TempDir(), aReport()
+	for range 2 { // after each road
+		if err := r.keep(dir); err != nil {
+			t.Fatal(err)
+		}
+	}
+	path := filepath.Join(dir, "results", "2026-11-22-abc-unfinished.json")
+	if got, err := readReport(path); err != nil || !reflect.DeepEqual(got, r) {
+		t.Fatalf("unfinished: %+v, %v, want %+v", got, err, r)
+	}
+	if files, err := filepath.Glob(filepath.Join(dir, "*")); err != nil || len(files) != 1 {
+		t.Errorf("an unfinished run left %v, %v, want results alone", files, err)
+	}
+	if err := r.save(dir); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(path); !os.IsNotExist(err) {
+		t.Errorf("the run is saved, its unfinished results: %v", err)
 	}
 }
 

@@ -52,7 +52,9 @@
 // A table on standard output; benchmarks/results/<date>-<commit>.json with every
 // sample, and charts of it as SVG beside it; a row in benchmarks/DIARY.md
 // (-diary=false leaves all of them out). A whole run also draws headline.svg, which
-// the README shows; -draw FILE draws a run's charts anew. It needs root.
+// the README shows; -draw FILE draws a run's charts anew. While a run goes, and after
+// one that was stopped, the samples so far are in results/<date>-<commit>-unfinished.json.
+// It needs root.
 package main
 
 import (
@@ -184,25 +186,43 @@ func run(ctx context.Context, o options) error {
 		return runSoak(ctx, b, o)
 	}
 	if o.profiles {
-		results, err := b.runRoads(ctx)
+		results, err := b.runRoads(ctx, nil)
 		return errors.Join(err, b.writeProfiles(ctx, filepath.Join(o.out, "profiles"), m, results))
 	}
 	report := Report{Machine: m, Rounds: o.rounds, Quick: o.quick, Part: o.only, Missing: b.missing}
-	var failed error // roads that are not in the report
-	if !o.space {
-		if report.Roads, failed = b.runRoads(ctx); len(report.Roads) == 0 {
+	return b.report(ctx, &report)
+}
+
+// report measures what the options ask for, prints it and saves it. What a run that is
+// stopped, or that fails at its end, has measured is printed and stays in the unfinished
+// results file.
+func (b *bench) report(ctx context.Context, r *Report) error {
+	var failed error // what is not in the report
+	if !b.space {
+		keep := func(results []Result) error {
+			r.Roads, r.Disks = results, b.used()
+			return r.keep(b.out)
+		}
+		if !b.diary {
+			keep = nil
+		}
+		if r.Roads, failed = b.runRoads(ctx, keep); len(r.Roads) == 0 {
 			return failed
 		}
 	}
-	if o.space || !o.quick && o.only == "" {
-		if report.Space, err = b.space(ctx); err != nil {
-			return err
+	if b.space || !b.quick && b.only == "" {
+		var err error
+		if r.Space, err = b.fleetSpace(ctx); err != nil {
+			failed = errors.Join(failed, err)
 		}
 	}
-	report.Disks = b.used()
-	report.print(os.Stdout)
-	if !o.diary {
+	r.Disks = b.used()
+	r.print(os.Stdout)
+	switch {
+	case !b.diary:
 		return failed
+	case ctx.Err() != nil:
+		return fmt.Errorf("stopped; what was measured is in %s: %w", r.unfinished(b.out), failed)
 	}
-	return errors.Join(failed, report.save(o.out))
+	return errors.Join(failed, r.save(b.out))
 }

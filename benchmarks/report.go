@@ -2,8 +2,10 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"math"
 	"os"
@@ -120,17 +122,32 @@ func some(v float64) string {
 	return figure(v)
 }
 
-// save writes the results file and its charts, and appends the diary's row.
-func (r *Report) save(dir string) error {
+// keep writes the samples so far into the unfinished results file, which save removes.
+func (r *Report) keep(dir string) error { return r.write(r.unfinished(dir)) }
+
+// unfinished is the results file of a run that has not come to its end.
+func (r *Report) unfinished(dir string) string {
+	return filepath.Join(dir, "results", r.fileName()+"-unfinished.json")
+}
+
+func (r *Report) write(path string) error {
 	b, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {
 		return err
 	}
-	name := filepath.Join(dir, "results", r.fileName())
-	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
-	if err := os.WriteFile(name+".json", append(b, '\n'), 0o644); err != nil {
+	return os.WriteFile(path, append(b, '\n'), 0o644)
+}
+
+// save writes the results file and its charts, and appends the diary's row.
+func (r *Report) save(dir string) error {
+	name := filepath.Join(dir, "results", r.fileName())
+	if err := r.write(name + ".json"); err != nil {
+		return err
+	}
+	if err := os.Remove(r.unfinished(dir)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	if err := r.draw(name, dir); err != nil {

@@ -51,8 +51,8 @@ type keeper struct {
 	store     func(ctx context.Context, m vm.Member) error
 }
 
-// space stores the fleet's disks, one after the other, with each program.
-func (b *bench) space(ctx context.Context) (*Space, error) {
+// fleetSpace stores the fleet's disks, one after the other, with each program.
+func (b *bench) fleetSpace(ctx context.Context) (*Space, error) {
 	fmt.Fprintln(os.Stderr, "space: building the fleet, unless it is cached")
 	fleet, err := vm.Fleet()
 	if err != nil {

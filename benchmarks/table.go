@@ -47,8 +47,8 @@ func (e entry) answers(only string) bool {
 
 // runRoads races every road that was asked for. A road that fails is left out of
 // the results and named in the error; the others run all the same. A run that is
-// stopped keeps what it has.
-func (b *bench) runRoads(ctx context.Context) (results []Result, failed error) {
+// stopped keeps what it has. keep, unless nil, gets the results so far after each road.
+func (b *bench) runRoads(ctx context.Context, keep func([]Result) error) (results []Result, failed error) {
 	list := b.selected()
 	if len(list) == 0 {
 		return nil, fmt.Errorf("no road has %q in its name or group; see -list", b.only)
@@ -65,6 +65,12 @@ func (b *bench) runRoads(ctx context.Context) (results []Result, failed error) {
 			continue
 		}
 		results = append(results, res)
+		if keep == nil {
+			continue
+		}
+		if err := keep(results); err != nil {
+			return results, errors.Join(failed, err)
+		}
 	}
 	return results, failed
 }

@@ -13,7 +13,7 @@ func TestRoadsAreChosen(t *testing.T) {
 
 func TestNoRoadIsAnError(t *testing.T) {
 	b := &bench{options: options{only: "no road has this name"}, made: map[string]any{}}
-	if results, err := b.runRoads(t.Context()); err == nil || results != nil {
+	if results, err := b.runRoads(t.Context(), nil); err == nil || results != nil {
 		t.Errorf("no road was chosen: %v, %v", results, err)
 	}
 }
