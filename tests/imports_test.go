@@ -41,7 +41,8 @@ var floors = []floor{
 	{"chunkstore/owner", []string{"chunkstore/owner/...", "chunkstore", "chunkstore/pack", "chunkstore/media"}},
 	{"chunkstore/cache", []string{"chunkstore/cache/...", "chunkstore", "chunkstore/pack"}},
 	{"chunkstore", []string{"chunkstore/pack/...", "chunkstore/media/..."}},
-	{"chunkstore/pack", []string{"chunkstore/pack/...", "chunkstore/media/..."}},
+	{"chunkstore/pack", []string{"chunkstore/pack/...", "chunkstore/blake", "chunkstore/media/..."}},
+	{"chunkstore/blake", nil},
 	{"chunkstore/media", []string{"chunkstore/media/..."}},
 }
 
@@ -132,6 +133,8 @@ func TestJudgeImport(t *testing.T) {
 		{"heal", "holdfast/capture/source", false, true},
 		{"chunkstore", "holdfast/chunkstore/disk", false, false},
 		{"chunkstore/pack", "holdfast/chunkstore", false, false},
+		{"chunkstore/pack", "holdfast/chunkstore/blake", false, true},
+		{"chunkstore/blake", "holdfast/chunkstore/pack", false, false},
 		{"chunkstore/disk", "holdfast/chunkstore/catalog", false, false},
 		{"cmd/holdfast", "holdfast/heal", false, true},
 		{"cmd/holdfast", "holdfast/tests/vm", false, false},
