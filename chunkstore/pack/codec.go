@@ -5,17 +5,19 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/zeebo/blake3"
+
+	"holdfast/chunkstore/blake"
 )
 
 // Codec turns plain bytes into records and back, and proves what comes back.
 // It is safe for concurrent use.
 type Codec struct {
-	ids       *hashers
-	frameSums *hashers
-	frameLog  uint8         // of records that Encode makes; 0: one frame
-	compress  CodecID       // of records that Encode makes
-	zstdEnc   *zstd.Encoder // of a codec that makes such records
-	zstdDec   *zstd.Decoder
+	ids      *blake.Hasher
+	frames   *blake.Hasher // their sums
+	frameLog uint8         // of records that Encode makes; 0: one frame
+	compress CodecID       // of records that Encode makes
+	zstdEnc  *zstd.Encoder // of a codec that makes such records
+	zstdDec  *zstd.Decoder
 }
 
 // NewCodec returns a codec for chunks named under key. frameSize is the plain
@@ -28,7 +30,7 @@ func NewCodec(key Key, frameSize int, compress CodecID) (*Codec, error) {
 	}
 	var frameKey [32]byte
 	blake3.DeriveKey("holdfast 2026-11-21 frame sum", key[:], frameKey[:])
-	c := &Codec{ids: newHashers(key[:]), frameSums: newHashers(frameKey[:]), compress: compress}
+	c := &Codec{ids: blake.New(key[:]), frames: blake.New(frameKey[:]), compress: compress}
 	if frameSize != 0 && frameSize != MaxChunk {
 		log, err := frameLogOf(frameSize)
 		if err != nil {
@@ -49,7 +51,7 @@ func NewCodec(key Key, frameSize int, compress CodecID) (*Codec, error) {
 }
 
 // ID names plain bytes under the codec's key.
-func (c *Codec) ID(plain []byte) ID { return c.ids.sum(plain) }
+func (c *Codec) ID(plain []byte) ID { return c.ids.Sum(plain) }
 
 // Encode appends the record of plain, whose id the caller has computed, to
 // buf and returns it. Bytes that don't shrink by at least a 32nd are stored as

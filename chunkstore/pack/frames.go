@@ -29,7 +29,7 @@ func framePlain(plainLen int, log uint8, i int) (from, to int) {
 }
 
 func (c *Codec) frameSum(plain []byte, id ID, i int) (s [sumLen]byte) {
-	full := c.frameSums.sum(plain, id[:], []byte{byte(i)})
+	full := c.frames.Sum(plain, id[:], []byte{byte(i)})
 	copy(s[:], full[:])
 	return s
 }

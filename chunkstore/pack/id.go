@@ -3,6 +3,8 @@ package pack
 import (
 	"encoding/hex"
 	"fmt"
+
+	"holdfast/chunkstore/blake"
 )
 
 // MaxChunk is the most plain bytes that one chunk holds. It is part of the
@@ -35,5 +37,5 @@ func ParseID(s string) (ID, error) {
 type Key [32]byte
 
 // ID returns the name of plain under k. It is safe for concurrent use and
-// allocates a hasher; a Codec keeps its own.
-func (k *Key) ID(plain []byte) ID { return newHashers(k[:]).sum(plain) }
+// makes a hasher; a Codec keeps its own.
+func (k *Key) ID(plain []byte) ID { return blake.New(k[:]).Sum(plain) }
