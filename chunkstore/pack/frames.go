@@ -4,6 +4,9 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/bits"
+	"sync"
+
+	"holdfast/chunkstore/blake"
 )
 
 const (
@@ -28,10 +31,35 @@ func framePlain(plainLen int, log uint8, i int) (from, to int) {
 	return i << log, min(plainLen, (i+1)<<log)
 }
 
-func (c *Codec) frameSum(plain []byte, id ID, i int) (s [sumLen]byte) {
-	full := c.frames.Sum(plain, id[:], []byte{byte(i)})
-	copy(s[:], full[:])
-	return s
+// frameSums are frames whose sums are computed together.
+type frameSums struct {
+	messages [maxFrames]blake.Message
+	places   [maxFrames][len(ID{}) + 1]byte // what binds a frame to its place: the chunk, its number
+	full     [maxFrames][32]byte
+}
+
+var frameSumsPool = sync.Pool{New: func() any { return new(frameSums) }}
+
+// sumFrames calls do with the sum of each frame of plain, which begins with
+// frame first of chunk id; do stops it by returning false.
+func (c *Codec) sumFrames(plain []byte, id *ID, first int, log uint8, do func(i int, sum []byte) bool) {
+	f := frameSumsPool.Get().(*frameSums)
+	n := frameCount(len(plain), log)
+	for k := range n {
+		from, to := framePlain(len(plain), log, k)
+		place := &f.places[k]
+		copy(place[:], id[:])
+		place[len(id)] = byte(first + k)
+		f.messages[k] = blake.Message{plain[from:to], place[:]}
+	}
+	blake.SumMany(c.frames, f.full[:], f.messages[:n])
+	clear(f.messages[:n])
+	for k := range n {
+		if !do(first+k, f.full[k][:sumLen]) {
+			break
+		}
+	}
+	frameSumsPool.Put(f)
 }
 
 // appendFrames appends the frame table and the frames of plain.
@@ -43,11 +71,12 @@ func (c *Codec) appendFrames(buf []byte, id ID, plain []byte) []byte {
 		from, to := framePlain(len(plain), c.frameLog, i)
 		start := len(buf)
 		buf, _ = c.deflate(buf, plain[from:to])
-		e := buf[table+i*frameEntryLen:]
-		binary.LittleEndian.PutUint32(e, uint32(len(buf)-start))
-		s := c.frameSum(plain[from:to], id, i)
-		copy(e[4:], s[:])
+		binary.LittleEndian.PutUint32(buf[table+i*frameEntryLen:], uint32(len(buf)-start))
 	}
+	c.sumFrames(plain, &id, 0, c.frameLog, func(i int, sum []byte) bool {
+		copy(buf[table+i*frameEntryLen+4:], sum)
+		return true
+	})
 	return buf
 }
 

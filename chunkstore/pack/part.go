@@ -1,6 +1,7 @@
 package pack
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 )
@@ -107,14 +108,23 @@ func (c *Codec) decodeRun(buf []byte, h *header, payload []byte, p Part) ([]byte
 			return nil, ErrCutOff
 		}
 		stored := payload[off-n : off]
-		start := len(buf)
 		if buf, err = c.decodeFrame(buf, h, stored, i, to-from); err != nil {
 			return nil, err
 		}
-		sum := payload[i*frameEntryLen+4 : (i+1)*frameEntryLen]
-		if got := c.frameSum(buf[start:], h.id, i); got != [sumLen]byte(sum) {
-			return nil, fmt.Errorf("frame %d: plain bytes have sum %x, want %x", i, got, sum)
-		}
+	}
+	if err := c.proveRun(buf, h, payload, p.From>>h.frameLog); err != nil {
+		return nil, err
 	}
 	return buf, nil
+}
+
+// proveRun proves decoded frames, the first of which has number first, by their sums.
+func (c *Codec) proveRun(plain []byte, h *header, payload []byte, first int) (err error) {
+	c.sumFrames(plain, &h.id, first, h.frameLog, func(i int, sum []byte) bool {
+		if want := payload[i*frameEntryLen+4 : (i+1)*frameEntryLen]; !bytes.Equal(sum, want) {
+			err = fmt.Errorf("frame %d: plain bytes have sum %x, want %x", i, sum, want)
+		}
+		return err == nil
+	})
+	return err
 }
