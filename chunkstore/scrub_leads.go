@@ -1,6 +1,7 @@
 package chunkstore
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -28,6 +29,9 @@ type Leads struct {
 	Reader func(io.ReaderAt) io.ReaderAt
 	// Wrong, if not nil, is told of each chunk that does not come back.
 	Wrong func(DamagedChunk)
+	// Found, if not nil, is told of each pack to which the first entry leads that was taken
+	// in, before those that come behind it; its error ends what takes them in.
+	Found func(pack uint64) error
 	// Moved says that entries were moved since they were taken in, or may have been as a
 	// pack to which some led is no more: who has to know of each walks once more.
 	Moved bool
@@ -62,9 +66,12 @@ func (l *Leads) Add(ctx context.Context, id ID) (bool, error) {
 	return true, l.take(ctx, lead{id, at})
 }
 
-// AddAll is Add for many chunks, which it looks up on all cores. It returns those of
-// which the index has no entry.
+// AddAll is Add for many chunks, which it looks up on all cores. It puts ids in order: those
+// whose entries lie in one block of the index follow each other then, and it is read once.
+// It returns those of which the index has no entry, each once.
 func (l *Leads) AddAll(ctx context.Context, ids []ID) (lacking []ID, err error) {
+	slices.SortFunc(ids, func(a, b ID) int { return bytes.Compare(a[:], b[:]) })
+	ids = slices.Compact(ids)
 	type found struct {
 		at place
 		ok bool
@@ -97,6 +104,11 @@ func (l *Leads) take(ctx context.Context, e lead) (err error) {
 	if _, had := l.packs[e.at.pack]; !had {
 		if l.packs[e.at.pack], err = l.s.isInUse(e.at.pack); err != nil {
 			return err
+		}
+		if l.Found != nil {
+			if err := l.Found(e.at.pack); err != nil {
+				return err
+			}
 		}
 	}
 	if l.list = append(l.list, e); len(l.list) < l.most {

@@ -163,7 +163,7 @@ type walk struct {
 	known *chunkstore.KnownIDs        // what is surely in the index is not looked up there; nil: all is
 	lost  func(pack.ID)               // told of chunks that the index does not know; nil: nobody is
 	step  func(context.Context) error // before each map; nil: nothing
-	batch int                         // chunks of data that leads look up at once
+	batch int                         // chunks of data that leads look up at once, the next time
 }
 
 func newWalk(store *chunkstore.Store) *walk {

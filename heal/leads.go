@@ -41,8 +41,15 @@ func (w *walk) leads(ctx context.Context, v version, leads *chunkstore.Leads) (a
 	return all, nil
 }
 
-// dataAtOnce is how many chunks of data are looked up at once: those of 100 MiB or so.
-const dataAtOnce = 4096
+const (
+	// dataAtOnce is how many chunks of data are looked up at once to begin with: those of
+	// 50 MiB or so, that there soon are packs to prove.
+	dataAtOnce = 1 << 11
+	// mostAtOnce is how many it comes to, growAtOnce times as many each time: the more, the
+	// fewer blocks of the index are read more than once. They take 2 MiB.
+	mostAtOnce = 1 << 15
+	growAtOnce = 16
+)
 
 // dataLeads are chunks of data that are not taken in yet, and the maps that are
 // clean when they are.
@@ -68,6 +75,9 @@ func (d *dataLeads) flush(ctx context.Context) (all bool, err error) {
 		d.clean.add(id)
 	}
 	d.ids, d.maps = d.ids[:0], d.maps[:0]
+	if d.step == nil && d.batch < mostAtOnce { // one that waits its turn stays with little work at once
+		d.batch = min(growAtOnce*d.batch, mostAtOnce)
+	}
 	return len(lacking) == 0, nil
 }
 

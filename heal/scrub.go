@@ -86,20 +86,47 @@ type scrub struct {
 	looked *int64                       // finds of damage when copies were last looked for; nil: never
 }
 
-// work proves packs and mends what they have lost.
-func (s *scrub) work(ctx context.Context, targets []target) error {
-	prove := func(ctx context.Context) error { return s.proveAndResolve(ctx, targets) }
+// work lists packs, proves them and mends what they have lost. It returns how many packs
+// those were.
+func (s *scrub) work(ctx context.Context) (targets int, err error) {
+	if targets, err = s.planAndProve(ctx); err != nil {
+		return targets, err
+	}
 	compare := func(ctx context.Context) error { return s.comparePlaces(ctx, s.passed) }
 	if s.leads != nil {
 		compare = s.leads.Check
 	}
-	for _, do := range []func(context.Context) error{prove, compare, s.rescue, s.donate, s.lookAgain} {
+	for _, do := range []func(context.Context) error{compare, s.rescue, s.donate, s.lookAgain} {
 		if err := do(ctx); err != nil {
-			return err
+			return targets, err
 		}
 	}
-	return nil
+	return targets, nil
 }
+
+// planAndProve lists the packs to prove and proves them. The first packs of a VM are proved
+// while its other chunks are looked up: the proof of a pack has no need of what leads
+// there. Where packs are mended, all are listed first, as that moves chunks.
+func (s *scrub) planAndProve(ctx context.Context) (targets int, err error) {
+	l := newLine()
+	if s.opts.VM != "" {
+		s.leads = s.newLeads(ctx) // which outlive the group below, and its context
+	}
+	if s.opts.VM == "" || s.mends() {
+		if err := s.plan(ctx, l); err != nil {
+			return 0, err
+		}
+		return l.len(), s.proveAndResolve(ctx, l)
+	}
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return s.plan(gctx, l) })
+	g.Go(func() error { return s.proveAndResolve(gctx, l) })
+	err = g.Wait()
+	return l.len(), errors.Join(err, ctx.Err())
+}
+
+// mends reports whether packs are mended.
+func (s *scrub) mends() bool { return s.opts.Repair && !s.opts.DryRun }
 
 func (s *scrub) run(ctx context.Context) error {
 	old, err := s.store.Quarantined()
@@ -109,17 +136,14 @@ func (s *scrub) run(ctx context.Context) error {
 	for again := true; again; {
 		found, now := s.store.DamageChanges()
 		fixed := s.report.Entries
-		targets, err := s.plan(ctx)
+		targets, err := s.work(ctx)
 		if err != nil {
-			return err
-		}
-		if err := s.work(ctx, targets); err != nil {
 			return err
 		}
 		// Behind maps that were mended, or of which a proof told that they come back,
 		// there may be packs that were not known to be the VM's.
 		f, n := s.store.DamageChanges()
-		again = s.opts.VM != "" && len(targets) > 0 && (f != found || n != now || s.report.Entries > fixed)
+		again = s.opts.VM != "" && targets > 0 && (f != found || n != now || s.report.Entries > fixed)
 	}
 	if err := s.sumUp(ctx); err != nil {
 		return err
@@ -130,13 +154,13 @@ func (s *scrub) run(ctx context.Context) error {
 // proveAndResolve proves the packs and follows the maps: at once where nothing is
 // to be mended, or else one after the other, as what the packs' records mend in
 // the index is not to be called lost.
-func (s *scrub) proveAndResolve(ctx context.Context, targets []target) error {
+func (s *scrub) proveAndResolve(ctx context.Context, l *line) error {
 	g, gctx := errgroup.WithContext(ctx)
-	if s.opts.Repair && !s.opts.DryRun {
+	if s.mends() {
 		g.SetLimit(1)
 	}
 	g.Go(func() error {
-		if err := s.proveAll(gctx, targets); err != nil {
+		if err := s.proveAll(gctx, l); err != nil {
 			return err
 		}
 		return s.noteGone(gctx)
@@ -145,14 +169,19 @@ func (s *scrub) proveAndResolve(ctx context.Context, targets []target) error {
 	return errors.Join(g.Wait(), ctx.Err())
 }
 
-func (s *scrub) proveAll(ctx context.Context, targets []target) error {
+// proveAll proves all packs of a line, as many at once as there are cores. Who adds to the
+// line ends it, whatever happens.
+func (s *scrub) proveAll(ctx context.Context, l *line) error {
 	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(cores())
-	for _, t := range targets {
-		if gctx.Err() != nil {
-			break
-		}
-		g.Go(func() error { return s.prove(gctx, t) })
+	for range cores() {
+		g.Go(func() error {
+			for t, ok := l.take(); ok && gctx.Err() == nil; t, ok = l.take() {
+				if err := s.prove(gctx, t); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
 	}
 	return errors.Join(g.Wait(), ctx.Err())
 }
@@ -160,7 +189,7 @@ func (s *scrub) proveAll(ctx context.Context, targets []target) error {
 // prove proves one pack, and mends it where that is wanted.
 func (s *scrub) prove(ctx context.Context, t target) error {
 	wrap := func(r io.ReaderAt) io.ReaderAt { return s.reader(ctx, r) }
-	mend := s.opts.Repair && !s.opts.DryRun
+	mend := s.mends()
 	found, err := s.store.ProvePack(ctx, t.number, chunkstore.ProveOptions{Deep: s.opts.Deep, Expect: t.expect, LeadsApart: t.apart, Workers: s.workers(), Reader: wrap, Fix: mend})
 	if err != nil {
 		return err

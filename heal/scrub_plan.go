@@ -3,8 +3,6 @@ package heal
 import (
 	"context"
 	"io"
-	"maps"
-	"slices"
 	"sort"
 
 	"holdfast/chunkstore"
@@ -19,18 +17,19 @@ type target struct {
 	apart   bool // what leads to it is held against it apart; expect has no say
 }
 
-// plan lists the packs to prove.
-func (s *scrub) plan(ctx context.Context) (targets []target, err error) {
+// plan puts the packs to prove into a line, and ends it.
+func (s *scrub) plan(ctx context.Context, l *line) error {
+	defer l.end()
 	if s.opts.VM != "" {
-		targets, err = s.planVM(ctx)
-	} else {
-		targets, err = s.planAll(ctx)
+		return s.planVM(ctx, l)
 	}
+	targets, err := s.planAll(ctx)
 	sort.Slice(targets, func(i, j int) bool { return targets[i].number < targets[j].number })
 	for _, t := range targets {
 		s.opts.Progress.Total.Add(t.size)
 	}
-	return targets, err
+	l.add(targets...)
+	return err
 }
 
 // planAll lists all packs, also those that the index does not know.
@@ -72,35 +71,53 @@ func (s *scrub) planAll(ctx context.Context) (targets []target, _ error) {
 }
 
 // planVM lists the packs that a VM's versions use, but for those that were listed
-// before, and takes in the index entries that are to be held against them. What it
-// costs is a matter of the VM, not of the store.
-func (s *scrub) planVM(ctx context.Context) (targets []target, _ error) {
-	s.leads = s.newLeads(ctx)
-	if err := s.newWalk().leadsOf(ctx, s.opts.VM, s.leads); err != nil {
-		return nil, err
-	}
-	for _, n := range slices.Sorted(maps.Keys(s.leads.Packs())) {
-		if s.listed[n] {
-			continue
-		}
-		p, ok, err := s.store.KnownPack(n)
-		if err != nil {
-			return nil, err
-		}
-		switch {
-		case !ok:
-			continue
-		case s.fresh(p.Proof):
-			s.report.Skipped++
+// before, and takes in the index entries that are to be held against them. What it costs
+// is a matter of the VM, not of the store. A pack of data comes as soon as a chunk leads to
+// it. Those of maps come last: a proof ends the damage of a map that could not be read
+// once, so it has to begin when all maps were asked for.
+func (s *scrub) planVM(ctx context.Context, l *line) error {
+	var ofMaps []target
+	s.leads.Found = func(n uint64) error {
+		p, wanted, err := s.list(n)
+		switch t := (target{number: n, size: p.Size, apart: true}); {
+		case err != nil || !wanted:
+			return err
+		case p.Meta:
+			ofMaps = append(ofMaps, t)
 		default:
-			targets = append(targets, target{number: n, size: p.Size, apart: true})
+			l.add(t)
 		}
-		if s.listed == nil {
-			s.listed = map[uint64]bool{}
-		}
-		s.listed[n] = true
+		s.opts.Progress.Total.Add(p.Size)
+		return nil
 	}
-	return targets, ctx.Err()
+	if err := s.newWalk().leadsOf(ctx, s.opts.VM, s.leads); err != nil {
+		return err
+	}
+	l.add(ofMaps...)
+	return ctx.Err()
+}
+
+// list takes note of a pack, and reports whether it is to be proved: the index knows it,
+// it was not listed before, and its last proof is not fresh.
+func (s *scrub) list(n uint64) (p chunkstore.KnownPack, wanted bool, err error) {
+	if s.listed[n] {
+		return p, false, nil
+	}
+	p, known, err := s.store.KnownPack(n)
+	if err != nil || !known {
+		return p, false, err
+	}
+	if s.listed == nil {
+		s.listed = map[uint64]bool{}
+	}
+	s.listed[n] = true
+	if !s.fresh(p.Proof) {
+		return p, true, nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.report.Skipped++
+	return p, false, nil
 }
 
 // fresh reports whether a pack's last proof is good enough to pass over it.
