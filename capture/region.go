@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
+	"holdfast/chunkstore/blake"
 	"holdfast/chunkstore/catalog"
 	"holdfast/chunkstore/disk"
 	"holdfast/chunkstore/media/odirect"
@@ -22,7 +24,8 @@ type worker struct {
 	dirty  []span // parts of region that are not zeros already
 	cuts   []int
 	ids    []pack.ID
-	want   []int // indexes into the region map: chunks not known from before
+	plain  []blake.Message // chunks of the region
+	want   []int           // indexes into the region map: chunks not known from before
 	have   []bool
 	recs   []pack.Record
 	buf    []byte // the records' bytes
@@ -131,13 +134,26 @@ func (w *worker) cut(t task) disk.RegionMap {
 	from := 0
 	for _, end := range w.cuts {
 		if a, b := trimZeros(w.region, from, end); a < b {
-			m = append(m, disk.Extent{Off: a, Len: b - a, ID: w.store.ID(w.region[a:b])})
+			m = append(m, disk.Extent{Off: a, Len: b - a})
 		}
 		from = end
 	}
+	w.name(m)
 	w.counts.Chunks += int64(len(m))
 	w.counts.ZeroBytes += t.dataBytes() - min(t.dataBytes(), m.DataBytes())
 	return m
+}
+
+// name sets the ids of the region's chunks.
+func (w *worker) name(m disk.RegionMap) {
+	w.plain, w.ids = w.plain[:0], slices.Grow(w.ids[:0], len(m))[:len(m)]
+	for _, e := range m {
+		w.plain = append(w.plain, blake.Message{w.region[e.Off : e.Off+e.Len]})
+	}
+	w.store.Codec().IDs(w.ids, w.plain)
+	for i, id := range w.ids {
+		m[i].ID = id
+	}
 }
 
 // compare sets w.want to the chunks that the previous version does not have at

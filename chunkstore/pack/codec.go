@@ -53,6 +53,10 @@ func NewCodec(key Key, frameSize int, compress CodecID) (*Codec, error) {
 // ID names plain bytes under the codec's key.
 func (c *Codec) ID(plain []byte) ID { return c.ids.Sum(plain) }
 
+// IDs names plain bytes of many chunks: ids[i] becomes the id of plain[i]. It is
+// faster than one after the other.
+func (c *Codec) IDs(ids []ID, plain []blake.Message) { blake.SumMany(c.ids, ids, plain) }
+
 // Encode appends the record of plain, whose id the caller has computed, to
 // buf and returns it. Bytes that don't shrink by at least a 32nd are stored as
 // they are, frame by frame where there are frames. len(plain) must be 1 to
