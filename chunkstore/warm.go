@@ -26,25 +26,46 @@ type warmth struct {
 	stop  atomic.Bool
 
 	mu     sync.Mutex // guards what follows
-	begun  bool
+	early  bool       // Warm has begun a pass
+	begun  bool       // a read has
 	closed bool
 	done   sync.WaitGroup
+
+	passing sync.Mutex // one pass at a time; guards chunks
+	chunks  int64      // that the index had when the last pass began; 0: none
 }
 
 // readsParts is called for each part that is read.
 func (s *Store) readsParts() {
 	if w := &s.warmth; w.asked.Load() < warmAfter && w.asked.Add(1) == warmAfter {
-		w.begin(s.warmIndex)
+		w.begin(&w.begun, s.warmAgain)
 	}
 }
 
-// begin makes the pass, once.
-func (w *warmth) begin(pass func()) {
+// Warm begins that pass beside its caller, for who will probably read at random some
+// time: the first reads need not wait for the disk and share the cores with it. It takes
+// 10 to 20 ms for 25,000 chunks.
+func (s *Store) Warm() { s.warmth.begin(&s.warmth.early, s.warmAgain) }
+
+// begin makes a pass, once for each reason that there is.
+func (w *warmth) begin(reason *bool, pass func()) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if !w.begun && !w.closed {
-		w.begun = true
+	if !*reason && !w.closed {
+		*reason = true
 		w.done.Go(pass)
+	}
+}
+
+// warmAgain is warmIndex where the index has grown by more than a quarter since, or has
+// not been warmed.
+func (s *Store) warmAgain() {
+	w := &s.warmth
+	w.passing.Lock()
+	defer w.passing.Unlock()
+	if _, chunks, err := s.packSet(); err == nil && chunks > w.chunks+w.chunks/4 {
+		w.chunks = chunks
+		s.warmIndex()
 	}
 }
 

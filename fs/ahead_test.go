@@ -41,3 +41,12 @@ func TestStrewnReadsLoadMaps(t *testing.T) {
 	read(manyStrewn - 1)
 	waitFor(t, "the maps of the other regions", func() bool { return s.gets.Load() >= before+regions-2 })
 }
+
+// TestMountWarmsItsStore: once, and before anybody reads.
+func TestMountWarmsItsStore(t *testing.T) {
+	s := newStore(t)
+	mountTest(t, s, Options{})
+	if n := s.warms.Load(); n != 1 {
+		t.Errorf("warmed %d times", n)
+	}
+}

@@ -103,8 +103,14 @@ func start(t *tree, path string, opts Options) (m *Mounted, err error) {
 		<-m.done
 		return nil, err
 	}
+	if s, ok := t.store.(warmer); ok {
+		s.Warm()
+	}
 	return m, nil
 }
+
+// warmer is a store that can have where its chunks lie in memory before somebody reads.
+type warmer interface{ Warm() }
 
 // connect mounts and shakes hands with the kernel.
 func connect(t *tree, dir string, opts Options) (*fuse.Server, error) {

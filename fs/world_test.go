@@ -29,6 +29,7 @@ type testStore struct {
 	*chunkstore.Store
 	gets  atomic.Int64 // chunks of every kind
 	lists atomic.Int64 // root bodies seen
+	warms atomic.Int64
 	mu    sync.Mutex
 	bad   map[pack.ID]error
 	hold  chan struct{} // not nil: Get waits for its end
@@ -71,6 +72,12 @@ func (s *testStore) damage(id pack.ID, kind pack.DamageKind) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.bad[id] = &pack.Damage{Kind: kind, ID: id, Err: fmt.Errorf("made so by the test")}
+}
+
+// Warm counts.
+func (s *testStore) Warm() {
+	s.warms.Add(1)
+	s.Store.Warm()
 }
 
 func newStore(t testing.TB) *testStore {

@@ -6,15 +6,32 @@ import (
 	"holdfast/chunkstore"
 )
 
+// local returns the store where this process owns it, and how, else nil.
+func (h *Handle) local() (*incarnation, *chunkstore.Store) {
+	if inc := h.cur.Load(); inc != nil && inc.own != nil {
+		if s, ok := inc.own.store.(*chunkstore.Store); ok {
+			return inc, s
+		}
+	}
+	return nil, nil
+}
+
+// Warm has the index in memory soon; see [chunkstore.Store.Warm]. It does nothing where
+// another process owns the store.
+func (h *Handle) Warm() {
+	if _, s := h.local(); s != nil {
+		s.Warm()
+	}
+}
+
 // InOrder returns rows over the store's chunks; see [chunkstore.Store.InOrder]. It is
 // nil where another process owns the store.
 func (h *Handle) InOrder(mem []byte) chunkstore.Rows {
-	if inc := h.cur.Load(); inc != nil && inc.own != nil {
-		if s, ok := inc.own.store.(*chunkstore.Store); ok {
-			return &inOrder{h, inc, s.InOrder(mem)}
-		}
+	inc, s := h.local()
+	if s == nil {
+		return nil
 	}
-	return nil
+	return &inOrder{h, inc, s.InOrder(mem)}
 }
 
 type inOrder struct {
