@@ -38,8 +38,8 @@ const (
 	// mountGarbage is what a mount lets lie until it is collected. Nearly all that lives in
 	// one is buffers, in which the collector has nothing to look at: a collection is
 	// cheap, and by the runtime's own measure as much again as lives would lie about.
-	mountGarbage  = 64 << 20
-	leastPercent  = 20 // of what lives: so that much of it is not looked through all the time
+	mountGarbage  = 32 << 20
+	leastPercent  = 10 // of what lives: so that much of it is not looked through all the time
 	normalPercent = 100
 )
 

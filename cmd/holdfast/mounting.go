@@ -31,6 +31,12 @@ func mountTree(h *owner.Handle, opts common, dir string, how fs.Options) (*fs.Mo
 	// (measured: up to 15 ms, until the runtime looks).
 	spreadThreads()
 	collectEarly(mountGarbage)
+	if err == nil {
+		go giveBackAtRest(m.Done(), func() int64 {
+			st := m.Stats()
+			return st.Reads + st.Seeks + st.Listings
+		})
+	}
 	return m, err
 }
 
