@@ -162,6 +162,11 @@ func TestSumAtOnce(t *testing.T) {
 					if h.Sum(m) != want(key, m) {
 						t.Errorf("%d bytes", len(m))
 					}
+					sums := make([][sumLen]byte, 3)
+					SumMany(h, sums, []Message{{m}, {m[:i]}, {m[i:], m[:i]}})
+					if sums[0] != want(key, m) || sums[1] != want(key, m[:i]) || sums[2] != want(key, append(m[i:len(m):len(m)], m[:i]...)) {
+						t.Errorf("%d bytes, many", len(m))
+					}
 				}
 			})
 		}

@@ -76,7 +76,7 @@ func TestPartsOfOtherShapes(t *testing.T) {
 }
 
 // TestFlippedBitsNeverChangeAPart flips each bit of a record and reads each of
-// its frames: right bytes or an error.
+// its frames, and each two beside each other: right bytes or an error.
 func TestFlippedBitsNeverChangeAPart(t *testing.T) {
 	c := testCodec(t, 4<<10)
 	plain := plainOf(3, 9000, 0.9)
@@ -85,14 +85,15 @@ func TestFlippedBitsNeverChangeAPart(t *testing.T) {
 	refused := map[int]int{}
 	for bit := range len(rec) * 8 {
 		rec[bit/8] ^= 1 << (bit % 8)
-		for i := range 3 {
-			from, to := framePlain(len(plain), 12, i)
+		for i, run := range [][2]int{{0, 0}, {1, 1}, {2, 2}, {0, 1}, {1, 2}} {
+			from, _ := framePlain(len(plain), 12, run[0])
+			_, to := framePlain(len(plain), 12, run[1])
 			got, whole, err := c.DecodePart(nil, rec, id, part(len(plain), from, to))
 			switch {
 			case err != nil:
 				refused[i]++
 			case whole && !bytes.Equal(got, plain), !whole && !bytes.Equal(got, plain[from:to]):
-				t.Fatalf("flipped bit %d gave wrong bytes of frame %d", bit, i)
+				t.Fatalf("flipped bit %d gave wrong bytes of frames %v", bit, run)
 			}
 		}
 		rec[bit/8] ^= 1 << (bit % 8)
