@@ -149,6 +149,7 @@ func runCapture(ctx context.Context, opts captureOptions) error {
 		return withHint(usagef("no disk was named"), "holdfast capture --vm "+shellWord(opts.VM)+" /path/to/disk.qcow2")
 	}
 	limitMemory(captureMemory)
+	spreadThreads()
 	inputs, err := openDisks(opts)
 	defer closeDisks(inputs)
 	if err != nil {
