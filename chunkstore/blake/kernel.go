@@ -23,20 +23,26 @@ var best = sync.OnceValue(func() kernel {
 	return none
 })
 
-// proved says that a kernel computes what the stream does: of messages that fill
-// the wide lanes, the narrow ones, and parents of both.
+// proved says that a kernel computes what the stream does, with a key and without: of
+// messages that fill the wide lanes, the narrow ones, and parents of both, and of as many short
+// ones that each lane of a wide pass ends at a block of its own.
 func proved(k kernel) bool {
 	plain := make([]byte, 33*chunkLen+1)
 	for i := range plain {
 		plain[i] = byte(i % 251)
 	}
-	messages := []Message{{plain}, {plain[:5*chunkLen]}, {plain[:1]}}
-	sums := make([][sumLen]byte, len(messages))
-	h := newHasher(nil, k)
-	SumMany(h, sums, messages)
-	for i := range messages {
-		if sums[i] != h.stream(messages[i][:]) {
-			return false
+	messages := []Message{{plain}, {plain[:5*chunkLen]}}
+	for i := range width {
+		messages = append(messages, Message{plain[i : i+1+(7*i%width)*blockLen]})
+	}
+	for _, key := range [][]byte{nil, plain[1:33]} {
+		h := newHasher(key, k)
+		sums := make([][sumLen]byte, len(messages))
+		SumMany(h, sums, messages)
+		for i := range messages {
+			if sums[i] != h.stream(messages[i][:]) {
+				return false
+			}
 		}
 	}
 	return true
