@@ -169,10 +169,11 @@ func (s *scrub) proveAndResolve(ctx context.Context, l *line) error {
 	return errors.Join(g.Wait(), ctx.Err())
 }
 
-// proveAll proves all packs of a line, as many at once as there are cores. Who adds to the
-// line ends it, whatever happens.
+// proveAll proves all packs of a line, as many at once as there are cores, until the line
+// or ctx ends or a proof fails: then nobody waits for packs that come later.
 func (s *scrub) proveAll(ctx context.Context, l *line) error {
 	g, gctx := errgroup.WithContext(ctx)
+	defer context.AfterFunc(gctx, l.end)()
 	for range cores() {
 		g.Go(func() error {
 			for t, ok := l.take(); ok && gctx.Err() == nil; t, ok = l.take() {

@@ -1,11 +1,17 @@
 package heal
 
 import (
+	"context"
+	"errors"
+	"runtime"
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"holdfast/chunkstore"
 )
 
 // TestLine: each pack that is added is taken once, in order by one, whenever it is added,
@@ -86,5 +92,43 @@ func TestPacksOfMapsComeLast(t *testing.T) {
 	}
 	if maps == 0 || data == 0 || !l.ended {
 		t.Errorf("%d packs of data, %d of maps; ended: %v", data, maps, l.ended)
+	}
+}
+
+// TestFailedProofEndsTheWait: where the proof of a pack fails, or the scrub is called off, no
+// prover waits for packs that may come later.
+func TestFailedProofEndsTheWait(t *testing.T) {
+	var bad uint64 // a pack that holds a chunk of which the index has no place
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(max(2, runtime.NumCPU())))
+	w, mem := newWorld(t), vfs.NewMem()
+	w.put(t, mem)
+	changeIndex(t, mem, func(all places, set func(k, v []byte)) {
+		for id, at := range all {
+			bad = at.pack
+			set(chunkAt(id), []byte{1})
+			break
+		}
+	})
+	s := openWorld(t, mem)
+	defer s.Close()
+	sc := &scrub{store: s, pace: newPace(0), report: new(Report), opts: Options{Progress: new(Progress)}}
+	for what, list := range map[string][]target{"a proof fails": {{number: bad, expect: chunkstore.NoPlaces}}, "the scrub is called off": nil} {
+		ctx, cancel := context.WithCancel(t.Context())
+		l, failed := newLine(), make(chan error)
+		l.add(list...)
+		go func() { failed <- sc.proveAll(ctx, l) }()
+		if list == nil {
+			cancel()
+		}
+		select {
+		case err := <-failed:
+			if err == nil || errors.Is(err, context.Canceled) != (list == nil) {
+				t.Errorf("%s: %v", what, err)
+			}
+		case <-time.After(time.Minute):
+			l.end()
+			t.Errorf("%s, and somebody waits for more packs: %v", what, <-failed)
+		}
+		cancel()
 	}
 }

@@ -79,15 +79,15 @@ func (s *scrub) planVM(ctx context.Context, l *line) error {
 	var ofMaps []target
 	s.leads.Found = func(n uint64) error {
 		p, wanted, err := s.list(n)
-		switch t := (target{number: n, size: p.Size, apart: true}); {
-		case err != nil || !wanted:
+		if err != nil || !wanted {
 			return err
-		case p.Meta:
+		}
+		s.opts.Progress.Total.Add(p.Size) // before somebody reads of it
+		if t := (target{number: n, size: p.Size, apart: true}); p.Meta {
 			ofMaps = append(ofMaps, t)
-		default:
+		} else {
 			l.add(t)
 		}
-		s.opts.Progress.Total.Add(p.Size)
 		return nil
 	}
 	if err := s.newWalk().leadsOf(ctx, s.opts.VM, s.leads); err != nil {
