@@ -95,6 +95,56 @@ func TestReadsHealFromParity(t *testing.T) {
 	}
 }
 
+// TestHealedReadsAndProofs: a read that parity heals ends the proof of a pack that was
+// found whole before, but not what a proof found of that damage: who asks what is hurt
+// is told by that alone.
+func TestHealedReadsAndProofs(t *testing.T) {
+	fsys, want := storeToHurt(t, CreateOptions{})
+	hurt := func(b []byte) []byte {
+		clear(b[len(b)/3:][:len(b)/40])
+		return b
+	}
+	prove := func(s *Store, result PackResult) {
+		t.Helper()
+		err := s.KnownPacks(t.Context(), func(k KnownPack) error {
+			_, err := s.ProvePack(t.Context(), k.Number, ProveOptions{})
+			if p, perr := s.Proof(k.Number); perr != nil || p.Result != result && !k.Meta {
+				t.Errorf("a proof of pack %016x: %v, %v", k.Number, p.Result, perr)
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	read := func(s *Store, result PackResult) {
+		t.Helper()
+		for _, w := range want {
+			mustGet(t, s, s.ID(w), w)
+		}
+		err := s.KnownPacks(t.Context(), func(k KnownPack) error {
+			if k.Proof.Result != result && !k.Meta { // the root's is zeros where it is hurt
+				t.Errorf("behind reads the proof of pack %016x says %v", k.Number, k.Proof.Result)
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := openStore(t, fsys, 0)
+	prove(s, PackWhole)
+	read(s, PackWhole)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	hurtPacks(t, fsys, hurt)
+	s = openStore(t, fsys, 0)
+	read(s, 0)
+	prove(s, PackHealable)
+	read(s, PackHealable)
+}
+
 // TestDamageIsNamedAndNeverServed hurts packs beyond what parity brings back, or
 // without parity: each chunk is either right or damage of the right kind.
 func TestDamageIsNamedAndNeverServed(t *testing.T) {

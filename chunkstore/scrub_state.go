@@ -93,6 +93,8 @@ func (s *Store) setProof(n uint64, p PackProof) error {
 	if (last == nil || now.Sub(*last) >= proofPause) && s.proofsSynced.CompareAndSwap(last, &now) {
 		how = pebble.Sync
 	}
+	s.proving.Lock()
+	defer s.proving.Unlock()
 	if err := s.index.Set(proofKey(n), p.append(nil), how); err != nil {
 		return fmt.Errorf("remember proof of pack %016x: %w", n, err)
 	}
@@ -105,6 +107,17 @@ func (s *Store) clearProof(n uint64) error {
 		return fmt.Errorf("forget proof of pack %016x: %w", n, err)
 	}
 	return nil
+}
+
+// doubtProof is clearProof where the last proof found the pack whole. Another stays: no
+// scrub passes over it, and it alone may tell of damage that parity heals.
+func (s *Store) doubtProof(n uint64) error {
+	s.proving.Lock()
+	defer s.proving.Unlock()
+	if p, err := s.proof(n); err != nil || p.Result != PackWhole {
+		return err
+	}
+	return s.clearProof(n)
 }
 
 // KnownPack is a pack as the index knows it.

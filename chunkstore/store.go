@@ -74,6 +74,7 @@ type Store struct {
 	memo    Memo
 
 	proofsSynced atomic.Pointer[time.Time] // when a proof was last made durable; nil: not yet
+	proving      sync.Mutex                // held to write a proof, or to clear one for what it says
 
 	// rootMu is held for reading while a root becomes visible, and for
 	// writing while roots are dropped: nothing slips between the decision to
