@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// Progress tells how far a scrub is, in bytes of packs. It may be read at any
-// time.
+// Progress tells how far a scrub is, in bytes of packs. Total is 0 while not all packs are
+// listed that are to be proved. It may be read at any time.
 type Progress struct{ Done, Total atomic.Int64 }
 
 // pace bounds the bytes a second of all workers together.

@@ -78,8 +78,9 @@ func TestPacksOfMapsComeLast(t *testing.T) {
 	if err := sc.plan(t.Context(), l); err != nil {
 		t.Fatal(err)
 	}
-	data, maps := 0, 0
+	data, maps, size := 0, 0, int64(0)
 	for i, p := range l.all {
+		size += p.size
 		k, ok, err := s.KnownPack(p.number)
 		if err != nil || !ok {
 			t.Fatal(ok, err)
@@ -89,6 +90,9 @@ func TestPacksOfMapsComeLast(t *testing.T) {
 		} else if data++; maps > 0 {
 			t.Errorf("pack %d of %d is of data, behind %d of maps", i, len(l.all), maps)
 		}
+	}
+	if total := sc.opts.Progress.Total.Load(); total != size {
+		t.Errorf("a total of %d bytes for packs of %d", total, size)
 	}
 	if maps == 0 || data == 0 || !l.ended {
 		t.Errorf("%d packs of data, %d of maps; ended: %v", data, maps, l.ended)

@@ -74,15 +74,17 @@ func (s *scrub) planAll(ctx context.Context) (targets []target, _ error) {
 // before, and takes in the index entries that are to be held against them. What it costs
 // is a matter of the VM, not of the store. A pack of data comes as soon as a chunk leads to
 // it. Those of maps come last: a proof ends the damage of a map that could not be read
-// once, so it has to begin when all maps were asked for.
+// once, so it has to begin when all maps were asked for. What is left to do is told when all
+// are listed: of a total that grows, a share and a time left would be wrong.
 func (s *scrub) planVM(ctx context.Context, l *line) error {
 	var ofMaps []target
+	size := s.opts.Progress.Total.Swap(0) // of the rounds before
 	s.leads.Found = func(n uint64) error {
 		p, wanted, err := s.list(n)
 		if err != nil || !wanted {
 			return err
 		}
-		s.opts.Progress.Total.Add(p.Size) // before somebody reads of it
+		size += p.Size
 		if t := (target{number: n, size: p.Size, apart: true}); p.Meta {
 			ofMaps = append(ofMaps, t)
 		} else {
@@ -93,6 +95,7 @@ func (s *scrub) planVM(ctx context.Context, l *line) error {
 	if err := s.newWalk().leadsOf(ctx, s.opts.VM, s.leads); err != nil {
 		return err
 	}
+	s.opts.Progress.Total.Store(size)
 	l.add(ofMaps...)
 	return ctx.Err()
 }

@@ -63,10 +63,13 @@ const barSteps = 10000
 func (c *console) setBar(words string, done, total int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.bar == nil || total < 1 {
+	if c.bar == nil {
 		return
 	}
 	c.bar.Describe(oneLine(words))
+	if total <= 0 {
+		return
+	}
 	c.bar.Set(int(float64(barSteps-1) * min(float64(done)/float64(total), 1))) //nolint:errcheck // it draws, no more
 }
 

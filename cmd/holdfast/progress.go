@@ -17,7 +17,7 @@ const (
 // gauge tells how far work has come. Its functions may be called at any time.
 type gauge struct {
 	what  string                     // "capturing web"
-	bytes func() (done, total int64) // of the disk, holes included
+	bytes func() (done, total int64) // of the disk, holes included; total 0: not known yet
 	moved func() int64               // bytes really read or written: holes would make the rate a lie
 }
 
@@ -62,7 +62,7 @@ func (c *console) follow(g gauge, interval time.Duration, stop <-chan struct{}) 
 		if c.tty {
 			c.setBar(g.what+": "+words, done, total)
 		} else {
-			c.note("%s: %s %s", g.what, percentText(done, total), words)
+			c.note("%s: %s%s", g.what, percentText(done, total), words)
 		}
 	}
 }
@@ -102,8 +102,12 @@ func (m *meter) add(n int64) int64 {
 	return int64(float64(n-m.seen[0]) / span.Seconds())
 }
 
-// progressWords words how far it is: 9.8 GiB of 40 GiB, 310 MiB/s, 1m54s left.
+// progressWords words how far it is: 9.8 GiB of 40 GiB, 310 MiB/s, 1m54s left. Where the
+// total is not known yet, 9.8 GiB, 310 MiB/s.
 func progressWords(done, total, rate int64, elapsed time.Duration) string {
+	if total <= 0 {
+		return fmt.Sprintf("%s, %s/s", sizeText(done), sizeText(rate))
+	}
 	words := fmt.Sprintf("%s of %s, %s/s", sizeText(done), sizeText(total), sizeText(rate))
 	if left, ok := timeLeft(done, total, elapsed); ok {
 		words += ", " + left.Round(time.Second).String() + " left"
@@ -113,9 +117,9 @@ func progressWords(done, total, rate int64, elapsed time.Duration) string {
 
 func percentText(done, total int64) string {
 	if total <= 0 {
-		return "0 %,"
+		return ""
 	}
-	return fmt.Sprintf("%.0f %%,", float64(done)/float64(total)*100)
+	return fmt.Sprintf("%.0f %%, ", min(float64(done)/float64(total), 1)*100)
 }
 
 func timeLeft(done, total int64, elapsed time.Duration) (time.Duration, bool) {

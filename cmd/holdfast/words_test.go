@@ -164,6 +164,23 @@ func TestProgressLines(t *testing.T) {
 	}
 }
 
+// A total that is not known yet is not made up, nor is a share of it or a time left; and
+// what was done beyond it is not more than all.
+func TestProgressOfAnUnknownTotal(t *testing.T) {
+	for _, c := range []struct {
+		done, total   int64
+		percent, want string
+	}{
+		{1 << 30, 0, "", "1 GiB, 1 MiB/s"},
+		{1 << 30, 2 << 30, "50 %, ", "1 GiB of 2 GiB, 1 MiB/s, 10s left"},
+		{3 << 30, 2 << 30, "100 %, ", "3 GiB of 2 GiB, 1 MiB/s"},
+	} {
+		if p, w := percentText(c.done, c.total), progressWords(c.done, c.total, 1<<20, 10*time.Second); p != c.percent || w != c.want {
+			t.Errorf("%d of %d: %q, %q, want %q, %q", c.done, c.total, p, w, c.percent, c.want)
+		}
+	}
+}
+
 func TestMeter(t *testing.T) {
 	m := meter{interval: time.Second}
 	for i, want := range []int64{100, 100, 100, 150, 10} {
