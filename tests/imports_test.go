@@ -2,6 +2,7 @@ package tests
 
 import (
 	"go/ast"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -169,9 +170,23 @@ func speaks(s *ast.SelectorExpr) bool {
 	return false
 }
 
+// isGenerator tells whether a file is a program of its own that go generate runs, and no
+// part of a package.
+func isGenerator(f *ast.File) bool {
+	if f.Name.Name != "main" {
+		return false
+	}
+	for _, g := range f.Comments {
+		if g.Pos() < f.Package && slices.ContainsFunc(g.List, func(c *ast.Comment) bool { return c.Text == "//go:build ignore" }) {
+			return true
+		}
+	}
+	return false
+}
+
 func TestOnlyTheProgramExitsOrPrints(t *testing.T) {
 	for _, f := range treeFiles(t) {
-		if f.test || within(f.dir, "cmd", "tests", "benchmarks") {
+		if f.test || within(f.dir, "cmd", "tests", "benchmarks") || isGenerator(f.ast) {
 			continue
 		}
 		ast.Inspect(f.ast, func(n ast.Node) bool {
