@@ -32,6 +32,8 @@ type Line struct {
 	Memory  int64    `json:"peak_memory"`
 	P50     float64  `json:"p50_us,omitempty"`
 	P99     float64  `json:"p99_us,omitempty"`
+	Served  float64  `json:"served_kib_median,omitempty"`
+	Refault float64  `json:"refault_kib_median,omitempty"`
 	Samples []Sample `json:"samples"`
 }
 
@@ -75,6 +77,8 @@ func line(name string, own, first []Sample) Line {
 	l.CPU = medianOf(own, func(s Sample) float64 { return s.CPU.Seconds() })
 	l.P50 = medianOf(own, func(s Sample) float64 { return micros(s.P50) })
 	l.P99 = medianOf(own, func(s Sample) float64 { return micros(s.P99) })
+	l.Served = medianOf(own, byServed.of)
+	l.Refault = medianOf(own, func(s Sample) float64 { return float64(s.Refault) / (1 << 10) })
 	return l
 }
 

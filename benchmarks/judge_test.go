@@ -218,6 +218,30 @@ func TestPartsOfARun(t *testing.T) {
 	}
 }
 
+// TestPrintTellsWhoTookBack: where it counts what is served, the table has what the kernel
+// had taken back; elsewhere it has neither.
+func TestPrintTellsWhoTookBack(t *testing.T) {
+	boot := &Road{name: "boot", unit: timeUnit, contestants: []contestant{{name: "holdfast"}}, goals: []Goal{atMost("holdfast", "", byServed, noRead)}}
+	res, err := boot.judge([][]Sample{{{Wall: time.Second, Served: 5 << 10, Refault: 7 << 10}}}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var with, without strings.Builder
+	res.print(&with)
+	aReport().Roads[0].print(&without)
+	for _, want := range []string{"KiB served", "KiB refault", " 5.00 ", " 7.00"} {
+		if !strings.Contains(with.String(), want) {
+			t.Errorf("%q is not in\n%s", want, with.String())
+		}
+	}
+	if strings.Contains(without.String(), "KiB") {
+		t.Errorf("nobody asked what was served:\n%s", without.String())
+	}
+	if n := refaulted(); n < 0 || n%int64(os.Getpagesize()) != 0 {
+		t.Errorf("%d bytes were taken back so far", n)
+	}
+}
+
 func TestPrintNamesWhoIsAbsent(t *testing.T) {
 	var out strings.Builder
 	aReport().print(&out)

@@ -78,6 +78,10 @@ func (r *Result) print(w io.Writer) {
 	t.Style().Format.Header = text.FormatDefault
 	t.Style().Box.PaddingLeft, t.Style().Box.PaddingRight = "", "  "
 	head := table.Row{"", r.Unit, "ratio", "spread", "wall s", "CPU s", "MiB", "p50 µs", "p99 µs"}
+	asked := slices.ContainsFunc(r.Goals, func(g Verdict) bool { return g.By == byServed })
+	if asked { // what was asked for again, as the kernel had taken it back, is no one's fault here
+		head = append(head, "KiB served", "KiB refault")
+	}
 	t.AppendHeader(head)
 	var right []table.ColumnConfig
 	for i := 2; i <= len(head); i++ {
@@ -89,8 +93,12 @@ func (r *Result) print(w io.Writer) {
 		if n := len(l.Samples); n < len(r.Lines[0].Samples) {
 			name += fmt.Sprintf(" (%d rounds)", n)
 		}
-		t.AppendRow(table.Row{name, r.shown(l), fmt.Sprintf("%.2f", l.Ratio), fmt.Sprintf("%.2f-%.2f", l.Low, l.High), some(l.Wall), some(l.CPU),
-			some(float64(l.Memory) / (1 << 20)), some(l.P50), some(l.P99)})
+		row := table.Row{name, r.shown(l), fmt.Sprintf("%.2f", l.Ratio), fmt.Sprintf("%.2f-%.2f", l.Low, l.High), some(l.Wall), some(l.CPU),
+			some(float64(l.Memory) / (1 << 20)), some(l.P50), some(l.P99)}
+		if asked {
+			row = append(row, some(l.Served), some(l.Refault))
+		}
+		t.AppendRow(row)
 	}
 	t.SuppressEmptyColumns()
 	t.SuppressTrailingSpaces()

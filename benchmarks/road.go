@@ -113,8 +113,10 @@ func (c *contestant) once(ctx context.Context, round int, warm bool) (s Sample, 
 			return s, err
 		}
 	}
+	refault := refaulted()
 	if s, err = c.run(ctx, round); err != nil {
 		return s, err
 	}
+	s.Refault = refaulted() - refault
 	return s, ctx.Err()
 }

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"strconv"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -22,6 +24,9 @@ type Sample struct {
 	P50    time.Duration `json:"p50_ns,omitempty"`
 	P99    time.Duration `json:"p99_ns,omitempty"`
 	Served int64         `json:"served_bytes,omitempty"` // that the daemon wrote, mostly to /dev/fuse
+	// Refault are bytes of the page cache that somebody asked for again while it ran, after
+	// the kernel had taken them back. Dropping the page cache on purpose does not count.
+	Refault int64 `json:"refault_bytes,omitempty"`
 }
 
 // rate is what ratios compare: bytes, operations or runs per second.
@@ -73,6 +78,22 @@ func ownCPU() (sum time.Duration) {
 		}
 	}
 	return sum
+}
+
+// refaulted is how many bytes of files were read again so far that the kernel had taken
+// back; 0 where it does not count them.
+func refaulted() int64 {
+	b, err := os.ReadFile("/proc/vmstat")
+	if err != nil {
+		return 0
+	}
+	_, rest, _ := strings.Cut(string(b), "\nworkingset_refault_file ")
+	digits, _, _ := strings.Cut(rest, "\n")
+	pages, err := strconv.ParseInt(digits, 10, 64)
+	if err != nil {
+		return 0
+	}
+	return pages * int64(os.Getpagesize())
 }
 
 // dropCaches makes every following read cold.
