@@ -66,7 +66,7 @@ func stale(t *testing.T, s *Store, ids []ID) (n int) {
 // A pass over the index leaves hardly anything to look up.
 func TestPlacesOfAPass(t *testing.T) {
 	s, ids, plains := inOrder(t)
-	s.warmIndex()
+	warmAll(t, s)
 	known := 0
 	for i, id := range ids {
 		if _, ok := s.places.find(id); ok {
@@ -115,7 +115,7 @@ func TestPlacesBehind(t *testing.T) {
 // is remembered is right then.
 func TestPlacesAreNotBelieved(t *testing.T) {
 	s, ids, plains := inOrder(t)
-	s.warmIndex()
+	warmAll(t, s)
 	other, _, err := s.lookup(ids[4])
 	if err != nil {
 		t.Fatal(err)
@@ -159,7 +159,7 @@ func TestPlacesAfterAPrune(t *testing.T) {
 	for i := range 12 {
 		w.mustWrite(t, s, fmt.Sprintf("%c%d", "ab"[i%2], i), i)
 	}
-	s.warmIndex()
+	warmAll(t, s)
 	w.forget("a")
 	mustPrune(t, s, PruneOptions{Doomed: doom("a"), MaxUnused: 0.01})
 	ids := inIndex(t, s)
@@ -185,7 +185,7 @@ func TestPlacesAfterARepair(t *testing.T) {
 	hurtRecords(t, fsys, plains[3], plains[7], func(a, _ []byte) { frameIn(a, 1)[500] ^= 1 })
 	s := openStore(t, fsys, 0)
 	s.warmth.begun = true
-	s.warmIndex()
+	warmAll(t, s)
 	var ids []ID
 	for _, plain := range plains {
 		ids = append(ids, s.ID(plain))
@@ -217,7 +217,7 @@ func TestPlacesAfterARepair(t *testing.T) {
 			if moved, err := s.FinishRepairs(t.Context()); err != nil || moved[at.pack] == "" {
 				t.Fatalf("%v, %v", moved, err)
 			}
-			s.warmIndex()
+			warmAll(t, s)
 			for _, id := range ids[:4] {
 				s.places.note(id, at) // as it was before
 			}
@@ -310,7 +310,7 @@ func TestPlacesAreBounded(t *testing.T) {
 // TestBehindAnOldRecord reads the record before one that has been stored anew elsewhere.
 func TestBehindAnOldRecord(t *testing.T) {
 	s, ids, plains := inOrder(t)
-	s.warmIndex()
+	warmAll(t, s)
 	old, _, err := s.lookup(ids[8]) // behind that of ids[7]
 	if err != nil {
 		t.Fatal(err)
@@ -330,7 +330,7 @@ func TestBehindAnOldRecord(t *testing.T) {
 // TestPlacesOfAnEmptyStore lets a store grow after the table was made.
 func TestPlacesOfAnEmptyStore(t *testing.T) {
 	s := newStore(t, vfs.NewMem(), 512<<10)
-	s.warmIndex()
+	warmAll(t, s)
 	if n := len(*s.places.table.Load()) * placeWays; n < leastPlaces {
 		t.Errorf("room for %d places, want %d at least", n, leastPlaces)
 	}

@@ -64,7 +64,7 @@ type stretch struct {
 // mem: its address is a multiple of 4096, and it is theirs for as long as they are
 // used.
 func (s *Store) InOrder(mem []byte) Rows {
-	s.warmth.begin(&s.warmth.begun, s.warmAgain)
+	s.warmFor(&s.warmth.begun)
 	return &shelf{store: s, mem: mem}
 }
 

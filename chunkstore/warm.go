@@ -38,22 +38,23 @@ type warmth struct {
 // readsParts is called for each part that is read.
 func (s *Store) readsParts() {
 	if w := &s.warmth; w.asked.Load() < warmAfter && w.asked.Add(1) == warmAfter {
-		w.begin(&w.begun, s.warmAgain)
+		s.warmFor(&w.begun)
 	}
 }
 
 // Warm begins that pass beside its caller, for who will probably read at random some
 // time: the first reads need not wait for the disk and share the cores with it. It takes
 // 10 to 20 ms for 25,000 chunks.
-func (s *Store) Warm() { s.warmth.begin(&s.warmth.early, s.warmAgain) }
+func (s *Store) Warm() { s.warmFor(&s.warmth.early) }
 
-// begin makes a pass, once for each reason that there is.
-func (w *warmth) begin(reason *bool, pass func()) {
+// warmFor makes a pass, once for each reason that there is.
+func (s *Store) warmFor(reason *bool) {
+	w := &s.warmth
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if !*reason && !w.closed {
 		*reason = true
-		w.done.Go(pass)
+		w.done.Go(s.warmAgain)
 	}
 }
 
@@ -65,16 +66,13 @@ func (s *Store) warmAgain() {
 	defer w.passing.Unlock()
 	if _, chunks, err := s.packSet(); err == nil && chunks > w.chunks+w.chunks/4 {
 		w.chunks = chunks
-		s.warmIndex()
+		s.warmIndex(chunks)
 	}
 }
 
-// warmIndex is advice: what it can't read shows when it is looked up.
-func (s *Store) warmIndex() {
-	_, chunks, err := s.packSet()
-	if err != nil {
-		return
-	}
+// warmIndex makes the pass over an index of so many chunks. It is advice: what it can't
+// read shows when it is looked up.
+func (s *Store) warmIndex(chunks int64) {
 	s.places.room(max(chunks, leastPlaces))
 	if chunks > warmMost {
 		return
