@@ -222,7 +222,7 @@ func (b *bench) report(ctx context.Context, r *Report) error {
 	case !b.diary:
 		return failed
 	case ctx.Err() != nil:
-		return fmt.Errorf("stopped; what was measured is in %s: %w", r.unfinished(b.out), failed)
+		return errors.Join(failed, r.keep(b.out), fmt.Errorf("stopped; what was measured is in %s", r.unfinished(b.out)))
 	}
 	return errors.Join(failed, r.save(b.out))
 }
