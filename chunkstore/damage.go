@@ -274,7 +274,7 @@ func (s *Store) noteDamage(d *pack.Damage) error {
 	}
 	s.damage.counter(rec.Kind).Add(1)
 	s.damage.found(d.Pack)
-	return s.clearProof(d.Pack)
+	return s.doubtProofFor(d)
 }
 
 // forgive adds to a batch that chunk id is whole again, and returns what to

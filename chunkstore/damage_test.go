@@ -7,6 +7,7 @@ import (
 	"io"
 	"testing"
 
+	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"holdfast/chunkstore/pack"
@@ -143,6 +144,92 @@ func TestHealedReadsAndProofs(t *testing.T) {
 	read(s, 0)
 	prove(s, PackHealable)
 	read(s, PackHealable)
+}
+
+// TestLostChunksAndProofs: what a proof told of a pack is told on when a read finds a
+// chunk lost behind it, and when its index entries are still wrong; and the pack is due.
+func TestLostChunksAndProofs(t *testing.T) {
+	fsys, want := storeToHurt(t, CreateOptions{})
+	zeros := func(share int) {
+		hurtPacks(t, fsys, func(b []byte) []byte {
+			clear(b[len(b)/3:][:len(b)/share])
+			return b
+		})
+	}
+	known := func(s *Store) (data KnownPack, hurt map[uint64]PackResult) {
+		t.Helper()
+		hurt = map[uint64]PackResult{}
+		err := s.KnownPacks(t.Context(), func(k KnownPack) error {
+			if !k.Meta {
+				data = k
+			}
+			return nil
+		})
+		if err == nil {
+			err = s.HurtPacks(t.Context(), func(k KnownPack) { hurt[k.Number] = k.Proof.Result })
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return data, hurt
+	}
+	prove := func(s *Store) (KnownPack, map[uint64]PackResult) {
+		t.Helper()
+		k, _ := known(s)
+		if _, err := s.ProvePack(t.Context(), k.Number, ProveOptions{Deep: true}); err != nil {
+			t.Fatal(err)
+		}
+		return known(s)
+	}
+	reopen := func(s *Store) *Store {
+		t.Helper()
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		return openStore(t, fsys, 0)
+	}
+
+	zeros(40)
+	s := openStore(t, fsys, 0)
+	k, hurt := prove(s)
+	if hurt[k.Number] != PackHealable || k.Proof.Due() || !k.Proof.Deep {
+		t.Fatalf("within parity: %+v, hurt %v", k.Proof, hurt)
+	}
+	entry, closer, err := s.index.Get(chunkKey(s.ID(want[0])))
+	if err != nil {
+		t.Fatal(err)
+	}
+	entry = append([]byte(nil), entry...)
+	closer.Close()
+	if err := s.index.Delete(chunkKey(s.ID(want[0])), pebble.Sync); err != nil {
+		t.Fatal(err)
+	}
+	if k, hurt = prove(s); hurt[k.Number] != PackHealable || !k.Proof.Due() || k.Proof.Deep {
+		t.Errorf("within parity, with an entry that is lost: %+v, hurt %v", k.Proof, hurt)
+	}
+	if err := s.index.Set(chunkKey(s.ID(want[0])), entry, pebble.Sync); err != nil {
+		t.Fatal(err)
+	}
+	if k, hurt = prove(s); hurt[k.Number] != PackHealable || k.Proof.Due() {
+		t.Errorf("within parity, proved again: %+v, hurt %v", k.Proof, hurt)
+	}
+
+	s = reopen(s)
+	zeros(4)
+	s = reopen(s)
+	lost := 0
+	for _, w := range want {
+		if _, err := s.Get(t.Context(), s.ID(w), nil); err != nil {
+			lost++
+		}
+	}
+	after, hurt := known(s)
+	if lost == 0 || hurt[k.Number] != PackDamaged || !after.Proof.Due() || !after.Proof.When.Equal(k.Proof.When) {
+		t.Errorf("%d chunks lost: %+v, hurt %v", lost, after.Proof, hurt)
+	}
+	if k, hurt = prove(s); hurt[k.Number] != PackDamaged || k.Proof.Due() {
+		t.Errorf("beyond parity, proved again: %+v, hurt %v", k.Proof, hurt)
+	}
 }
 
 // TestDamageIsNamedAndNeverServed hurts packs beyond what parity brings back, or

@@ -78,13 +78,14 @@ func (s *Store) ProvePack(ctx context.Context, n uint64, opts ProveOptions) (Pac
 	if err := p.run(); err != nil {
 		return p.PackReport, fmt.Errorf("prove pack %016x: %w", n, err)
 	}
-	if p.Known && (p.Missing || p.Entries > p.Fixed) {
-		return p.PackReport, s.clearProof(n) // the next scrub must not pass over it
+	wrong := p.Entries > p.Fixed // the next scrub must not pass over it
+	switch {
+	case !p.Known:
+		return p.PackReport, nil
+	case p.Missing, wrong && p.Result == PackWhole:
+		return p.PackReport, s.clearProof(n)
 	}
-	if p.Known {
-		return p.PackReport, s.setProof(n, PackProof{When: began, Deep: opts.Deep, Result: p.Result})
-	}
-	return p.PackReport, nil
+	return p.PackReport, s.setProof(n, PackProof{When: began, Deep: opts.Deep && !wrong, Result: p.Result, Doubted: wrong})
 }
 
 type packProver struct {

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
+
+	"holdfast/chunkstore/pack"
 )
 
 // PackResult is how a pack's last proof ended. The numbers are on disk.
@@ -42,6 +44,14 @@ type PackProof struct {
 	When   time.Time // when it began; zero: never
 	Deep   bool      // every chunk was decoded and its id computed
 	Result PackResult
+	// Doubted says that the pack is not what the proof found, or not only: a read has
+	// found a lost chunk since, or index entries are still wrong. What Result tells stands.
+	Doubted bool
+}
+
+// Due reports whether the pack is to be proved before those that were proved long ago.
+func (p PackProof) Due() bool {
+	return p.Result == PackUnproved || p.Result == PackUnreadable || p.Doubted
 }
 
 const proofLen = 10
@@ -52,12 +62,23 @@ func replacedKey(n uint64) []byte { return binary.BigEndian.AppendUint64([]byte{
 
 func (p PackProof) append(b []byte) []byte {
 	b = binary.LittleEndian.AppendUint64(b, uint64(p.When.Unix()))
-	mode := byte(1)
-	if p.Deep {
-		mode = 2
+	mode := byte(proofQuick)
+	switch {
+	case p.Doubted:
+		mode = proofDoubted
+	case p.Deep:
+		mode = proofDeep
 	}
 	return append(b, mode, byte(p.Result))
 }
+
+// How a proof was made. The numbers are on disk; what was written before there was
+// proofDoubted takes it for a quick one.
+const (
+	proofDoubted = 0 // quick or deep does not matter any more
+	proofQuick   = 1
+	proofDeep    = 2
+)
 
 // Proof returns a pack's last proof.
 func (s *Store) Proof(n uint64) (PackProof, error) { return s.proof(n) }
@@ -80,7 +101,10 @@ func parseProof(v []byte) PackProof {
 	if len(v) != proofLen {
 		return PackProof{}
 	}
-	return PackProof{When: time.Unix(int64(binary.LittleEndian.Uint64(v)), 0).UTC(), Deep: v[8] == 2, Result: PackResult(v[9])}
+	return PackProof{
+		When: time.Unix(int64(binary.LittleEndian.Uint64(v)), 0).UTC(),
+		Deep: v[8] == proofDeep, Doubted: v[8] == proofDoubted, Result: PackResult(v[9]),
+	}
 }
 
 // proofPause is how much of a scrub's work a kill may undo. The index keeps what
@@ -95,6 +119,11 @@ func (s *Store) setProof(n uint64, p PackProof) error {
 	}
 	s.proving.Lock()
 	defer s.proving.Unlock()
+	return s.writeProof(n, p, how)
+}
+
+// writeProof is setProof of a caller who holds proving.
+func (s *Store) writeProof(n uint64, p PackProof, how *pebble.WriteOptions) error {
 	if err := s.index.Set(proofKey(n), p.append(nil), how); err != nil {
 		return fmt.Errorf("remember proof of pack %016x: %w", n, err)
 	}
@@ -118,6 +147,29 @@ func (s *Store) doubtProof(n uint64) error {
 		return err
 	}
 	return s.clearProof(n)
+}
+
+// doubtProofFor is doubtProof for damage that was found in the pack. A proof that told of
+// some before goes on telling of it; where chunks are lost now, it says that.
+func (s *Store) doubtProofFor(d *pack.Damage) error {
+	s.proving.Lock()
+	defer s.proving.Unlock()
+	p, err := s.proof(d.Pack)
+	if err != nil || p.Result == PackUnproved {
+		return err
+	}
+	if p.Result == PackWhole {
+		return s.clearProof(d.Pack)
+	}
+	was := p
+	p.Doubted, p.Deep = true, false
+	if p.Result == PackHealable && d.Kind != pack.Unreadable {
+		p.Result = PackDamaged
+	}
+	if p == was {
+		return nil
+	}
+	return s.writeProof(d.Pack, p, pebble.NoSync)
 }
 
 // KnownPack is a pack as the index knows it.

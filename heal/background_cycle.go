@@ -54,7 +54,7 @@ func (r *round) left(ctx context.Context, c cycle) (list []chunkstore.KnownPack,
 	var done, total int64
 	err = r.store.KnownPacks(ctx, func(p chunkstore.KnownPack) error {
 		total += p.Size
-		if p.Proof.Result != chunkstore.PackUnreadable && !p.Proof.When.Before(c.Began) || r.waits(p.Number) {
+		if p.Proof.Result != chunkstore.PackUnreadable && !p.Proof.Doubted && !p.Proof.When.Before(c.Began) || r.waits(p.Number) {
 			done += p.Size
 		} else {
 			list = append(list, p)

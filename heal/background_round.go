@@ -51,7 +51,7 @@ const maxRetries = 100000
 // settle remembers how the proof of a pack ended.
 func (r *round) settle(n uint64) error {
 	p, err := r.store.Proof(n)
-	if err != nil || p.Result != chunkstore.PackUnreadable && p.Result != chunkstore.PackUnproved { // that is one that is gone
+	if err != nil || !p.Due() { // not proved is one that is gone
 		delete(r.retry, n)
 		return err
 	}
@@ -111,8 +111,7 @@ func (r *round) newPacks(ctx context.Context) (more bool, err error) {
 	var fresh []chunkstore.KnownPack
 	var bytes int64
 	err = r.store.KnownPacks(ctx, func(p chunkstore.KnownPack) error {
-		due := p.Proof.Result == chunkstore.PackUnproved || p.Proof.Result == chunkstore.PackUnreadable
-		if due && !r.waits(p.Number) && len(fresh) < mostNew {
+		if p.Proof.Due() && !r.waits(p.Number) && len(fresh) < mostNew {
 			fresh, bytes = append(fresh, p), bytes+p.Size
 		}
 		return ctx.Err()

@@ -196,7 +196,7 @@ func (c *validation) prove(ctx context.Context, v *catalog.Version, packs map[ui
 		if err != nil {
 			return err
 		}
-		if p.Result == chunkstore.PackUnproved || p.Result == chunkstore.PackUnreadable || !p.When.After(v.Captured) {
+		if p.Due() || !p.When.After(v.Captured) {
 			todo = append(todo, n)
 		}
 	}
