@@ -29,12 +29,16 @@ type HurtChunk struct {
 	Uses []Use `json:"uses"`
 }
 
-// HurtPack is a pack that is not as it was written, though each of its chunks
-// comes back so far.
+// HurtPack is a pack that its last proof did not find as it was written. Where it is
+// healable, each of its chunks comes back so far.
 type HurtPack struct {
 	Pack  string    `json:"pack"`
-	State string    `json:"state"`
-	Found time.Time `json:"found"`
+	State string    `json:"state"` // healable, damaged or unreadable
+	Found time.Time `json:"found"` // when that proof began
+}
+
+func viewHurtPack(p chunkstore.KnownPack) HurtPack {
+	return HurtPack{packText(p.Number), p.Proof.Result.String(), p.Proof.When}
 }
 
 // HurtReport is all damage of a store.
@@ -88,9 +92,7 @@ func Hurt(ctx context.Context, store *chunkstore.Store) (*HurtReport, error) {
 // before it begins.
 func hurtOf(ctx context.Context, store *chunkstore.Store, only *catalog.Version, each func(*walk)) (*HurtReport, error) {
 	r := &HurtReport{Chunks: []HurtChunk{}, Packs: []HurtPack{}, Manifests: []string{}, versions: map[[2]string]bool{}, unfit: map[[2]string]bool{}}
-	err := store.HurtPacks(ctx, func(p chunkstore.KnownPack) {
-		r.Packs = append(r.Packs, HurtPack{packText(p.Number), p.Proof.Result.String(), p.Proof.When})
-	})
+	err := store.HurtPacks(ctx, func(p chunkstore.KnownPack) { r.Packs = append(r.Packs, viewHurtPack(p)) })
 	if err != nil {
 		return nil, err
 	}

@@ -75,7 +75,7 @@ type VerifyReport struct {
 	State    string     `json:"state"` // valid, damaged or incomplete
 	Packs    int        `json:"packs"` // that were proved now
 	Proved   int        `json:"proved_before"`
-	Hurt     HurtReport `json:"hurt"`
+	Hurt     HurtReport `json:"hurt"`                     // chunks of the version, and packs that it uses; these also where it is valid
 	Problems []string   `json:"problems"`                 // maps that do not fit
 	Changed  bool       `json:"changed,omitempty"`        // it is incomplete as the store changed meanwhile, each time that it was looked at
 	LeftOut  int64      `json:"left_out_bytes,omitempty"` // of what was compared, that the source has and the guest does not use

@@ -103,7 +103,7 @@ func (p *verifying) round(ctx context.Context) (again bool, err error) {
 	if err := leads.Check(ctx); err != nil {
 		return false, err
 	}
-	if err := p.hurt(ctx); err != nil {
+	if err := p.hurt(ctx, leads.Packs()); err != nil {
 		return false, err
 	}
 	p.all = all && !leads.Hurt
@@ -116,8 +116,8 @@ func (p *verifying) round(ctx context.Context) (again bool, err error) {
 	return w.cameBack()
 }
 
-// hurt says what of the version is known to be hurt.
-func (p *verifying) hurt(ctx context.Context) error {
+// hurt says what of the version is known to be hurt, and which packs that it uses.
+func (p *verifying) hurt(ctx context.Context, used map[uint64]bool) error {
 	p.r.Hurt = HurtReport{Chunks: []HurtChunk{}, Packs: []HurtPack{}, Manifests: []string{}}
 	p.r.Problems = p.r.Problems[:0]
 	hurt, err := hurtOf(ctx, p.store, p.v, nil)
@@ -137,7 +137,11 @@ func (p *verifying) hurt(ctx context.Context) error {
 			p.r.Hurt.Chunks = append(p.r.Hurt.Chunks, c)
 		}
 	}
-	return nil
+	return p.store.HurtPacks(ctx, func(k chunkstore.KnownPack) {
+		if used[k.Number] {
+			p.r.Hurt.Packs = append(p.r.Hurt.Packs, viewHurtPack(k))
+		}
+	})
 }
 
 // fit says where the version's maps do not fit.

@@ -61,9 +61,7 @@ func printDamage(opts common, r *heal.HurtReport) error {
 		opts.Console.note("no damage is known")
 		return nil
 	}
-	for _, p := range r.Packs {
-		fmt.Fprintf(opts.Out, "pack %s is %s (found %s)\n", p.Pack, p.State, timeText(p.Found))
-	}
+	printHurtPacks(opts, r.Packs)
 	for _, m := range r.Manifests {
 		fmt.Fprintf(opts.Out, "version %s: its manifest can't be read\n", oneLine(m))
 	}
@@ -79,6 +77,12 @@ func printDamage(opts common, r *heal.HurtReport) error {
 		fmt.Fprintf(opts.Out, "and %s more\n", thousands(int64(r.Unlisted)))
 	}
 	return nil
+}
+
+func printHurtPacks(opts common, packs []heal.HurtPack) {
+	for _, p := range packs {
+		fmt.Fprintf(opts.Out, "pack %s is %s (found %s)\n", p.Pack, p.State, timeText(p.Found))
+	}
 }
 
 // printHurtFile names a guest's file that is hurt.

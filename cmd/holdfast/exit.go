@@ -31,7 +31,7 @@ var exitMeanings = []struct {
 	{exitOK, "done"},
 	{exitFailure, "failed; the message says why"},
 	{exitUsage, "the command line is wrong; nothing was done"},
-	{exitDamage, "damage exists: a chunk or a version did not come back as it was stored"},
+	{exitDamage, "damage exists: a chunk or a version did not come back as it was stored, or a scrub, verify or damage knows of a pack that must be repaired"},
 	{exitNotFound, "no such VM, version, disk, guest's file or source file"},
 	{exitStore, "the store can't be used: none there, of a newer format, damaged, or its owner does not answer"},
 	{exitInterrupted, "stopped by Ctrl-C or SIGTERM"},

@@ -37,7 +37,8 @@ leads to each chunk is held against what was proved. With --against
 each byte of a disk is compared with an image file or a block device, too; what the
 version left out, and the guest on the source does not use, is no difference. What of
 the version does not come back is named with what differs, and ends nothing. Give all
-disks of a VM whose volumes lie on several.`,
+disks of a VM whose volumes lie on several. A version of which everything comes back is
+valid; where that takes the parity of a pack, the status is 3 and the pack is named.`,
 		BashComplete: completeVMs,
 		CustomHelpTemplate: commandHelp(`
 holdfast verify web
@@ -80,8 +81,8 @@ func runVerify(ctx context.Context, opts verifyOptions) error {
 		if err := compareDisks(ctx, h, opts, v, r); err != nil {
 			return err
 		}
-		if len(r.Lost) > 0 && r.State == "valid" {
-			// What was whole when it was proved is not any more. Its reading has made
+		if len(opts.Against) > 0 && r.State == "valid" {
+			// What was whole when it was proved may not be any more. Its reading has made
 			// the damage known: the version's state follows.
 			again, err := verifyVersion(ctx, h, opts.Console, v, heal.Options{})
 			if err != nil {
@@ -120,6 +121,12 @@ func verifyStatus(r *heal.VerifyReport) error {
 			return withStatus(exitDamage, err)
 		}
 		return err
+	case len(r.Hurt.Packs) > 0:
+		what := fmt.Sprintf("version %s of %q comes back, but %s that it uses must be repaired", r.Version, r.VM, countText(int64(len(r.Hurt.Packs)), "pack"))
+		if len(r.Differ) > 0 {
+			what += "; and version and source differ"
+		}
+		return withStatus(exitDamage, withHint(errors.New(what), "repair before more is lost: holdfast scrub --repair"))
 	case len(r.Differ) > 0:
 		return withHint(errors.New("version and source differ"), "the version is sound; the source has changed since, or is another disk")
 	}
@@ -254,6 +261,7 @@ func printVerified(opts verifyOptions, r *heal.VerifyReport) error {
 	for _, p := range r.Problems {
 		fmt.Fprintf(opts.Out, "  %s\n", oneLine(p))
 	}
+	printHurtPacks(opts.common, r.Hurt.Packs)
 	for _, c := range r.Hurt.Chunks {
 		if err := printHurtChunk(opts.common, c); err != nil {
 			return err
