@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/zeebo/blake3"
@@ -301,4 +302,38 @@ func BenchmarkSumMany(b *testing.B) {
 			}
 		})
 	}
+}
+
+// BenchmarkSumCold hashes what is not in the processor's caches: 1 GiB, walked round and
+// round, on as many cores as -cpu says.
+func BenchmarkSumCold(b *testing.B) {
+	const n, region = 28 << 10, 4 << 20
+	p := pattern(1 << 30)
+	h := newHasher(testKey, best())
+	walk := func(b *testing.B, sum func(region []byte)) {
+		var next atomic.Int64
+		b.SetBytes(region)
+		b.RunParallel(func(pb *testing.PB) {
+			for pb.Next() {
+				at := next.Add(region) % int64(len(p))
+				sum(p[at : at+region])
+			}
+		})
+	}
+	b.Run("one", func(b *testing.B) {
+		walk(b, func(region []byte) {
+			for ; len(region) > 0; region = region[min(n, len(region)):] {
+				h.Sum(region[:min(n, len(region))])
+			}
+		})
+	})
+	b.Run("many", func(b *testing.B) {
+		walk(b, func(region []byte) {
+			var m []Message
+			for ; len(region) > 0; region = region[min(n, len(region)):] {
+				m = append(m, Message{region[:min(n, len(region))]})
+			}
+			SumMany(h, make([][32]byte, len(m)), m)
+		})
+	})
 }

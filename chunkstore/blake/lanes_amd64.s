@@ -12,11 +12,13 @@ GLOBL words<>(SB), RODATA|NOPTR, $20
 
 // func compress16(l *lanes)
 // DI: l; CX: the block's number; BX: its offset; DX: the last block's number.
+// R8: the offset of what is asked for ahead; behind the chunk it is the next pass's.
 // K1: lanes whose last block it is.
 TEXT ·compress16(SB), 0, $512-8
 	MOVQ l+0(FP), DI
 	XORL CX, CX
 	XORL BX, BX
+	MOVL $512, R8
 	MOVL lanes_last(DI), DX
 	VPBROADCASTD (lanes_key+0)(DI), Z0
 	VPBROADCASTD (lanes_key+4)(DI), Z1
@@ -28,6 +30,11 @@ TEXT ·compress16(SB), 0, $512-8
 	VPBROADCASTD (lanes_key+28)(DI), Z7
 
 block:
+	CMPL CX, $8
+	JNE load
+	ADDQ $15360, R8
+
+load:
 	MOVQ (lanes_in+0)(DI), AX
 	VMOVDQU32 0(AX)(BX*1), Z16
 	MOVQ (lanes_in+8)(DI), AX
@@ -169,6 +176,8 @@ rounds:
 	VPRORD $12, Z5, Z5
 	VPRORD $12, Z6, Z6
 	VPRORD $12, Z7, Z7
+	MOVQ (lanes_in+0)(DI), AX
+	PREFETCHT0 (AX)(R8*1)
 	VPADDD Z24, Z0, Z0
 	VPADDD Z27, Z1, Z1
 	VPADDD Z22, Z2, Z2
@@ -197,6 +206,8 @@ rounds:
 	VPRORD $7, Z5, Z5
 	VPRORD $7, Z6, Z6
 	VPRORD $7, Z7, Z7
+	MOVQ (lanes_in+8)(DI), AX
+	PREFETCHT0 (AX)(R8*1)
 	VPADDD Z18, Z0, Z0
 	VPADDD Z8, Z1, Z1
 	VPADDD Z30, Z2, Z2
@@ -225,6 +236,8 @@ rounds:
 	VPRORD $12, Z6, Z6
 	VPRORD $12, Z7, Z7
 	VPRORD $12, Z4, Z4
+	MOVQ (lanes_in+16)(DI), AX
+	PREFETCHT0 (AX)(R8*1)
 	VPADDD Z16, Z0, Z0
 	VPADDD Z19, Z1, Z1
 	VPADDD Z28, Z2, Z2
@@ -253,6 +266,8 @@ rounds:
 	VPRORD $7, Z6, Z6
 	VPRORD $7, Z7, Z7
 	VPRORD $7, Z4, Z4
+	MOVQ (lanes_in+24)(DI), AX
+	PREFETCHT0 (AX)(R8*1)
 	VPADDD Z21, Z0, Z0
 	VPADDD Z27, Z1, Z1
 	VPADDD Z17, Z2, Z2
@@ -281,6 +296,8 @@ rounds:
 	VPRORD $12, Z5, Z5
 	VPRORD $12, Z6, Z6
 	VPRORD $12, Z7, Z7
+	MOVQ (lanes_in+32)(DI), AX
+	PREFETCHT0 (AX)(R8*1)
 	VPADDD Z20, Z0, Z0
 	VPADDD Z8, Z1, Z1
 	VPADDD Z26, Z2, Z2
@@ -309,6 +326,8 @@ rounds:
 	VPRORD $7, Z5, Z5
 	VPRORD $7, Z6, Z6
 	VPRORD $7, Z7, Z7
+	MOVQ (lanes_in+40)(DI), AX
+	PREFETCHT0 (AX)(R8*1)
 	VPADDD Z24, Z0, Z0
 	VPADDD Z30, Z1, Z1
 	VPADDD Z16, Z2, Z2
@@ -337,6 +356,8 @@ rounds:
 	VPRORD $12, Z6, Z6
 	VPRORD $12, Z7, Z7
 	VPRORD $12, Z4, Z4
+	MOVQ (lanes_in+48)(DI), AX
+	PREFETCHT0 (AX)(R8*1)
 	VPADDD Z19, Z0, Z0
 	VPADDD Z22, Z1, Z1
 	VPADDD Z25, Z2, Z2
@@ -365,6 +386,8 @@ rounds:
 	VPRORD $7, Z6, Z6
 	VPRORD $7, Z7, Z7
 	VPRORD $7, Z4, Z4
+	MOVQ (lanes_in+56)(DI), AX
+	PREFETCHT0 (AX)(R8*1)
 	VPADDD Z27, Z0, Z0
 	VPADDD Z8, Z1, Z1
 	VPADDD Z28, Z2, Z2
@@ -393,6 +416,8 @@ rounds:
 	VPRORD $12, Z5, Z5
 	VPRORD $12, Z6, Z6
 	VPRORD $12, Z7, Z7
+	MOVQ (lanes_in+64)(DI), AX
+	PREFETCHT0 (AX)(R8*1)
 	VPADDD Z29, Z0, Z0
 	VPADDD Z30, Z1, Z1
 	VPADDD Z21, Z2, Z2
@@ -421,6 +446,8 @@ rounds:
 	VPRORD $7, Z5, Z5
 	VPRORD $7, Z6, Z6
 	VPRORD $7, Z7, Z7
+	MOVQ (lanes_in+72)(DI), AX
+	PREFETCHT0 (AX)(R8*1)
 	VPADDD Z20, Z0, Z0
 	VPADDD Z16, Z1, Z1
 	VPADDD Z19, Z2, Z2
@@ -449,6 +476,8 @@ rounds:
 	VPRORD $12, Z6, Z6
 	VPRORD $12, Z7, Z7
 	VPRORD $12, Z4, Z4
+	MOVQ (lanes_in+80)(DI), AX
+	PREFETCHT0 (AX)(R8*1)
 	VPADDD Z22, Z0, Z0
 	VPADDD Z26, Z1, Z1
 	VPADDD Z31, Z2, Z2
@@ -477,6 +506,8 @@ rounds:
 	VPRORD $7, Z6, Z6
 	VPRORD $7, Z7, Z7
 	VPRORD $7, Z4, Z4
+	MOVQ (lanes_in+88)(DI), AX
+	PREFETCHT0 (AX)(R8*1)
 	VPADDD Z8, Z0, Z0
 	VPADDD Z30, Z1, Z1
 	VPADDD Z25, Z2, Z2
@@ -505,6 +536,8 @@ rounds:
 	VPRORD $12, Z5, Z5
 	VPRORD $12, Z6, Z6
 	VPRORD $12, Z7, Z7
+	MOVQ (lanes_in+96)(DI), AX
+	PREFETCHT0 (AX)(R8*1)
 	VPADDD Z17, Z0, Z0
 	VPADDD Z16, Z1, Z1
 	VPADDD Z27, Z2, Z2
@@ -533,6 +566,8 @@ rounds:
 	VPRORD $7, Z5, Z5
 	VPRORD $7, Z6, Z6
 	VPRORD $7, Z7, Z7
+	MOVQ (lanes_in+104)(DI), AX
+	PREFETCHT0 (AX)(R8*1)
 	VPADDD Z29, Z0, Z0
 	VPADDD Z19, Z1, Z1
 	VPADDD Z22, Z2, Z2
@@ -561,6 +596,8 @@ rounds:
 	VPRORD $12, Z6, Z6
 	VPRORD $12, Z7, Z7
 	VPRORD $12, Z4, Z4
+	MOVQ (lanes_in+112)(DI), AX
+	PREFETCHT0 (AX)(R8*1)
 	VPADDD Z26, Z0, Z0
 	VPADDD Z21, Z1, Z1
 	VPADDD Z18, Z2, Z2
@@ -589,6 +626,8 @@ rounds:
 	VPRORD $7, Z6, Z6
 	VPRORD $7, Z7, Z7
 	VPRORD $7, Z4, Z4
+	MOVQ (lanes_in+120)(DI), AX
+	PREFETCHT0 (AX)(R8*1)
 	VPADDD Z30, Z0, Z0
 	VPADDD Z16, Z1, Z1
 	VPADDD Z31, Z2, Z2
@@ -937,6 +976,7 @@ rounds:
 	JEQ done
 	INCL CX
 	ADDQ $64, BX
+	ADDQ $64, R8
 	KORTESTW K1, K1
 	JEQ block
 
@@ -1034,11 +1074,13 @@ out:
 
 // func compress8(l *lanes)
 // DI: l; CX: the block's number; BX: its offset; DX: the last block's number.
+// R8: the offset of what is asked for ahead; behind the chunk it is the next pass's.
 // K1: lanes whose last block it is.
 TEXT ·compress8(SB), 0, $512-8
 	MOVQ l+0(FP), DI
 	XORL CX, CX
 	XORL BX, BX
+	MOVL $512, R8
 	MOVL lanes_last(DI), DX
 	VPBROADCASTD (lanes_key+0)(DI), Y0
 	VPBROADCASTD (lanes_key+4)(DI), Y1
@@ -1050,6 +1092,11 @@ TEXT ·compress8(SB), 0, $512-8
 	VPBROADCASTD (lanes_key+28)(DI), Y7
 
 block:
+	CMPL CX, $8
+	JNE load
+	ADDQ $7168, R8
+
+load:
 	MOVQ (lanes_in+0)(DI), AX
 	VMOVDQU32 0(AX)(BX*1), Y16
 	MOVQ (lanes_in+8)(DI), AX
@@ -1175,6 +1222,8 @@ rounds:
 	VPRORD $12, Y5, Y5
 	VPRORD $12, Y6, Y6
 	VPRORD $12, Y7, Y7
+	MOVQ (lanes_in+0)(DI), AX
+	PREFETCHT0 (AX)(R8*1)
 	VPADDD Y18, Y0, Y0
 	VPADDD Y8, Y1, Y1
 	VPADDD Y20, Y2, Y2
@@ -1203,6 +1252,8 @@ rounds:
 	VPRORD $7, Y5, Y5
 	VPRORD $7, Y6, Y6
 	VPRORD $7, Y7, Y7
+	MOVQ (lanes_in+8)(DI), AX
+	PREFETCHT0 (AX)(R8*1)
 	VPADDD Y29, Y0, Y0
 	VPADDD Y24, Y1, Y1
 	VPADDD Y30, Y2, Y2
@@ -1231,6 +1282,8 @@ rounds:
 	VPRORD $12, Y6, Y6
 	VPRORD $12, Y7, Y7
 	VPRORD $12, Y4, Y4
+	MOVQ (lanes_in+16)(DI), AX
+	PREFETCHT0 (AX)(R8*1)
 	VPADDD Y26, Y0, Y0
 	VPADDD Y19, Y1, Y1
 	VPADDD Y28, Y2, Y2
@@ -1259,6 +1312,8 @@ rounds:
 	VPRORD $7, Y6, Y6
 	VPRORD $7, Y7, Y7
 	VPRORD $7, Y4, Y4
+	MOVQ (lanes_in+24)(DI), AX
+	PREFETCHT0 (AX)(R8*1)
 	VPADDD Y16, Y0, Y0
 	VPADDD Y8, Y1, Y1
 	VPADDD Y23, Y2, Y2
@@ -1287,6 +1342,8 @@ rounds:
 	VPRORD $12, Y5, Y5
 	VPRORD $12, Y6, Y6
 	VPRORD $12, Y7, Y7
+	MOVQ (lanes_in+32)(DI), AX
+	PREFETCHT0 (AX)(R8*1)
 	VPADDD Y17, Y0, Y0
 	VPADDD Y24, Y1, Y1
 	VPADDD Y21, Y2, Y2
@@ -1315,6 +1372,8 @@ rounds:
 	VPRORD $7, Y5, Y5
 	VPRORD $7, Y6, Y6
 	VPRORD $7, Y7, Y7
+	MOVQ (lanes_in+40)(DI), AX
+	PREFETCHT0 (AX)(R8*1)
 	VPADDD Y18, Y0, Y0
 	VPADDD Y30, Y1, Y1
 	VPADDD Y26, Y2, Y2
@@ -1343,6 +1402,8 @@ rounds:
 	VPRORD $12, Y6, Y6
 	VPRORD $12, Y7, Y7
 	VPRORD $12, Y4, Y4
+	MOVQ (lanes_in+48)(DI), AX
+	PREFETCHT0 (AX)(R8*1)
 	VPADDD Y19, Y0, Y0
 	VPADDD Y20, Y1, Y1
 	VPADDD Y25, Y2, Y2
@@ -1371,6 +1432,8 @@ rounds:
 	VPRORD $7, Y6, Y6
 	VPRORD $7, Y7, Y7
 	VPRORD $7, Y4, Y4
+	MOVQ (lanes_in+56)(DI), AX
+	PREFETCHT0 (AX)(R8*1)
 	VPADDD Y8, Y0, Y0
 	VPADDD Y24, Y1, Y1
 	VPADDD Y28, Y2, Y2
@@ -1943,6 +2006,7 @@ rounds:
 	JEQ done
 	INCL CX
 	ADDQ $64, BX
+	ADDQ $64, R8
 	KORTESTB K1, K1
 	JEQ block
 
