@@ -12,6 +12,7 @@ import (
 	"holdfast/chunkstore/cache"
 	"holdfast/chunkstore/catalog"
 	"holdfast/chunkstore/disk"
+	"holdfast/chunkstore/pack"
 	"holdfast/fs/image"
 )
 
@@ -26,7 +27,8 @@ const (
 // Store is what a restore reads from.
 type Store interface {
 	chunkstore.Getter
-	ID(plain []byte) chunkstore.ID
+	// Codec computes the ids of what a target has.
+	Codec() *pack.Codec
 }
 
 // Options say what is restored and where to.

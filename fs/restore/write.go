@@ -7,10 +7,12 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
 
+	"holdfast/chunkstore/blake"
 	"holdfast/chunkstore/disk"
 	"holdfast/chunkstore/pack"
 	"holdfast/fs/image"
@@ -174,6 +176,7 @@ type worker struct {
 	disk *direct // for this worker alone
 	buf  windowBuffer
 	have windowBuffer // of a target that exists
+	ids  haveIDs
 	res  Result
 }
 
@@ -264,6 +267,7 @@ func (w *worker) patchByID(ctx context.Context, win window, have []byte) error {
 		return err
 	}
 	from := int(win.off - n*disk.RegionSize)
+	ids := w.ids.of(w.store.Codec(), m, from, have)
 	at, to := from, from+win.length
 	for _, e := range m {
 		begin, end := max(e.Off, from), min(e.Off+e.Len, to)
@@ -275,8 +279,11 @@ func (w *worker) patchByID(ctx context.Context, win window, have []byte) error {
 				return err
 			}
 		}
-		whole := end-begin == e.Len
-		if whole && w.store.ID(have[begin-from:end-from]) == e.ID {
+		same := false
+		if isWhole(e, from, to) {
+			same, ids = ids[0] == e.ID, ids[1:]
+		}
+		if same {
 			w.res.Same += int64(e.Len)
 		} else if err := w.patchRange(ctx, win, have, begin-from, end-from); err != nil {
 			return err
@@ -284,6 +291,30 @@ func (w *worker) patchByID(ctx context.Context, win window, have []byte) error {
 		at = end
 	}
 	return w.patchRange(ctx, win, have, at-from, to-from)
+}
+
+// isWhole reports whether all of a chunk, which is not empty, lies in [from, to) of its region.
+func isWhole(e disk.Extent, from, to int) bool { return e.Off >= from && e.Off+e.Len <= to }
+
+// haveIDs computes ids of what a target has, for one worker.
+type haveIDs struct {
+	ids   []pack.ID
+	plain []blake.Message // of the last window
+}
+
+// of returns the ids of what have, which begins at from in its region, has in the places
+// of m's whole chunks, in their order. They are computed together, which is faster than
+// one by one, and hold until the next call.
+func (h *haveIDs) of(codec *pack.Codec, m disk.RegionMap, from int, have []byte) []pack.ID {
+	h.plain = h.plain[:0]
+	for _, e := range m {
+		if isWhole(e, from, from+len(have)) {
+			h.plain = append(h.plain, blake.Message{have[e.Off-from : e.Off-from+e.Len]})
+		}
+	}
+	h.ids = slices.Grow(h.ids[:0], len(h.plain))[:len(h.plain)]
+	codec.IDs(h.ids, h.plain)
+	return h.ids
 }
 
 // patchRange fetches [a, b) of the window and writes what differs.
