@@ -19,6 +19,7 @@ type listing struct {
 	loaded  bool
 	entries []fuse.DirEntry // in the order of their offsets; others have them, too
 	next    int             // among the dots and entries
+	last    fuse.DirEntry   // that was told
 }
 
 var (
@@ -26,22 +27,22 @@ var (
 	_ fusefs.FileSeekdirer    = (*listing)(nil)
 )
 
-// Readdirent implements fusefs.FileReaddirenter.
+// Readdirent implements fusefs.FileReaddirenter. What it returns stays until the next
+// call: go-fuse copies it, and changes its offset where that is 0.
 func (l *listing) Readdirent(ctx context.Context) (*fuse.DirEntry, syscall.Errno) {
 	if errno := l.fill(ctx); errno != 0 {
 		return nil, errno
 	}
-	var e fuse.DirEntry
 	switch i := l.next - len(l.dots); {
 	case i < 0:
-		e = l.dots[l.next]
+		l.last = l.dots[l.next]
 	case i < len(l.entries):
-		e = l.entries[i]
+		l.last = l.entries[i]
 	default:
 		return nil, 0
 	}
 	l.next++
-	return &e, 0
+	return &l.last, 0
 }
 
 // fill asks for the names unless they are there.

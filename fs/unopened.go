@@ -33,6 +33,7 @@ type reading struct {
 	opened    uint64 // how many were before it
 	from, off uint64 // of the last answer: where it began, and where the next one would
 	changes   bool   // its names may be others next time
+	ended     bool   // the last answer was empty
 }
 
 // serves reports whether go-fuse can go on at an offset: behind its last answer, or
@@ -44,7 +45,10 @@ func (r *reading) serves(node, off uint64) bool {
 // maxKept bounds the open directories, as readers may never go on. Who goes on with
 // one that was dropped has it listed anew, and goes on behind the same name: offsets stay
 // (changing).
-const maxKept = 64
+const (
+	maxKept    = 64
+	dropAtOnce = 16 // that ended: a goroutine for each cost as much as its release
+)
 
 func newUnopened(fs fuse.RawFileSystem) *unopened {
 	u := &unopened{RawFileSystem: fs, leaving: map[uint64]int{}}
@@ -94,10 +98,10 @@ func (u *unopened) read(cancel <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEn
 		u.release(in.NodeId, r.fh)
 		return status
 	}
-	ended := out.Offset == in.Offset
+	r.ended = out.Offset == in.Offset
 	r.from, r.off = in.Offset, out.Offset
-	u.keep(r, ended)
-	if ended && r.changes {
+	u.keep(r)
+	if r.ended && r.changes {
 		end(out)
 	}
 	return fuse.OK
@@ -142,7 +146,7 @@ func (u *unopened) take(cancel <-chan struct{}, in *fuse.ReadIn) (reading, fuse.
 // keep keeps an open directory for who goes on with it, which hardly anybody does at the end.
 // Nobody knows for whom it was, so of one that changes only the last that was opened is
 // kept: who began after a name came must not go on in what was listed before.
-func (u *unopened) keep(r reading, ended bool) {
+func (u *unopened) keep(r reading) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if i := slices.IndexFunc(u.kept, func(k reading) bool { return k.node == r.node && k.changes }); i >= 0 {
@@ -154,30 +158,43 @@ func (u *unopened) keep(r reading, ended bool) {
 		u.kept = slices.Delete(u.kept, i, i+1)
 	}
 	if len(u.kept) == maxKept {
-		u.drop(u.kept[0])
-		u.kept = slices.Delete(u.kept, 0, 1)
+		n := 1
+		for n < dropAtOnce && u.kept[n].ended {
+			n++
+		}
+		u.drop(slices.Clone(u.kept[:n])...)
+		u.kept = slices.Delete(u.kept, 0, n)
 	}
-	if ended {
+	if r.ended {
 		u.kept = slices.Insert(u.kept, 0, r)
 	} else {
 		u.kept = append(u.kept, r)
 	}
 }
 
-// drop releases a directory that is not kept any more, beside all else: that waits for
-// what is asked about the node meanwhile, such as attributes of a guest's directory that is
+// drop releases directories that are not kept any more, beside all else: that waits for
+// what is asked about their nodes meanwhile, such as attributes of a guest's directory that is
 // damaged and healed. mu is held.
-func (u *unopened) drop(r reading) {
-	u.leaving[r.node]++
+func (u *unopened) drop(dirs ...reading) {
+	for _, r := range dirs {
+		u.leaving[r.node]++
+	}
 	go func() {
-		u.release(r.node, r.fh)
-		u.mu.Lock()
-		defer u.mu.Unlock()
-		if u.leaving[r.node]--; u.leaving[r.node] == 0 {
-			delete(u.leaving, r.node)
+		for _, r := range dirs {
+			u.release(r.node, r.fh)
+			u.gone(r.node)
 		}
-		u.left.Broadcast()
 	}()
+}
+
+// gone notes that a directory of a node is released.
+func (u *unopened) gone(node uint64) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.leaving[node]--; u.leaving[node] == 0 {
+		delete(u.leaving, node)
+	}
+	u.left.Broadcast()
 }
 
 // Forget implements fuse.RawFileSystem: what is open of a node goes before it.
