@@ -15,6 +15,7 @@ import (
 
 	"holdfast/chunkstore"
 	"holdfast/chunkstore/catalog"
+	"holdfast/chunkstore/disk"
 	"holdfast/chunkstore/pack"
 	"holdfast/fs/image"
 )
@@ -53,7 +54,11 @@ func newFillWorld(t *testing.T, s chunkstore.API, v *catalog.Version, format ima
 		t.Fatal(err)
 	}
 	t.Cleanup(tr.close)
-	n, err := newImageNode(tr, v, &v.Disks[0], format)
+	data, err := disk.Open(tr.chunks, tr.maps, v.Disks[0].Map)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := newImageNode(tr, v, &v.Disks[0], format, data)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -124,7 +124,7 @@ func (n *filesNode) volumesEntry() versionEntry {
 		if err != nil {
 			return nil, err
 		}
-		text := &textNode{node: node{t: n.t}, text: b, at: n.v.Time}
+		text := newText(n.t, b, n.v.Time)
 		return text.enter(ctx, &n.Inode, id, out), nil
 	}}
 }

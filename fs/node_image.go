@@ -34,13 +34,10 @@ var (
 	_ fusefs.NodeLseeker   = (*imageNode)(nil)
 )
 
-// newImageNode makes the node of d's image in format f. It reads nothing.
-func newImageNode(t *tree, v *catalog.Version, d *catalog.Disk, f image.Format) (*imageNode, error) {
-	r, err := disk.Open(t.chunks, t.maps, d.Map)
-	if err != nil {
-		return nil, fmt.Errorf("disk %q: %w", d.Name, err)
-	}
-	n := &imageNode{node: node{t: t}, v: v, disk: d.Name, format: f, data: r}
+// newImageNode makes the node of d's image in format f. It reads nothing. data reads the
+// disk, and is that of its images in other formats, too.
+func newImageNode(t *tree, v *catalog.Version, d *catalog.Disk, f image.Format, data *disk.Reader) (n *imageNode, err error) {
+	n = &imageNode{node: node{t: t}, v: v, disk: d.Name, format: f, data: data}
 	if n.img, err = image.New(f, n.data, image.Identity{UUID: d.UUID, Time: v.Time}); err != nil {
 		return nil, fmt.Errorf("disk %q: %w", d.Name, err)
 	}

@@ -41,7 +41,7 @@ func (n *rootNode) Getattr(_ context.Context, _ fusefs.FileHandle, out *fuse.Att
 func (n *rootNode) Lookup(ctx context.Context, name string, out *fuse.EntryOut) (*fusefs.Inode, syscall.Errno) {
 	n.t.count.lookups.Add(1)
 	if name == readmeName {
-		text := &textNode{node: node{t: n.t}, text: []byte(readme), at: n.t.mounted}
+		text := newText(n.t, []byte(readme), n.t.mounted)
 		return text.enter(ctx, &n.Inode, n.t.identify("readme"), out), 0
 	}
 	var vm *vmNode

@@ -2,6 +2,7 @@ package fs
 
 import (
 	"context"
+	"fmt"
 	"syscall"
 	"time"
 
@@ -9,18 +10,27 @@ import (
 	"github.com/hanwen/go-fuse/v2/fuse"
 )
 
-// textNode is a small file whose bytes are in memory.
+// textNode is a small file. Of many only the size is wanted, so that is what it keeps.
 type textNode struct {
 	node
-	text []byte
+	size int
+	text func() ([]byte, error) // the same size bytes at each call, not to be changed
 	at   time.Time
 }
 
+// openText is a textNode that somebody has open.
+type openText struct{ text []byte }
+
 var (
 	_ fusefs.NodeOpener    = (*textNode)(nil)
-	_ fusefs.NodeReader    = (*textNode)(nil)
 	_ fusefs.NodeGetattrer = (*textNode)(nil)
+	_ fusefs.FileReader    = (*openText)(nil)
 )
+
+// newText makes a node of bytes that stay in memory.
+func newText(t *tree, text []byte, at time.Time) *textNode {
+	return &textNode{node: node{t: t}, size: len(text), text: func() ([]byte, error) { return text, nil }, at: at}
+}
 
 // enter answers a look-up with n.
 func (n *textNode) enter(ctx context.Context, parent *fusefs.Inode, id fusefs.StableAttr, out *fuse.EntryOut) *fusefs.Inode {
@@ -30,7 +40,7 @@ func (n *textNode) enter(ctx context.Context, parent *fusefs.Inode, id fusefs.St
 }
 
 func (n *textNode) fill(a *fuse.Attr) {
-	n.t.fill(a, fileMode, uint64(len(n.text)), uint64(len(n.text)+511)/512, n.at)
+	n.t.fill(a, fileMode, uint64(n.size), uint64(n.size+511)/512, n.at)
 }
 
 // Getattr implements fusefs.NodeGetattrer.
@@ -46,7 +56,11 @@ func (n *textNode) Open(ctx context.Context, flags uint32) (fusefs.FileHandle, u
 	if errno := n.t.mayOpen(ctx, flags); errno != 0 {
 		return nil, 0, errno
 	}
-	return nil, fuse.FOPEN_KEEP_CACHE | fuse.FOPEN_NOFLUSH, 0
+	text, err := n.text()
+	if err == nil && len(text) != n.size {
+		err = fmt.Errorf("a text of %d bytes has %d now", n.size, len(text))
+	}
+	return &openText{text}, fuse.FOPEN_KEEP_CACHE | fuse.FOPEN_NOFLUSH, n.t.errno(ctx, place{op: "open a text"}, err)
 }
 
 // mayOpen refuses to open files for writing, and all of them at the end.
@@ -60,9 +74,9 @@ func (t *tree) mayOpen(ctx context.Context, flags uint32) syscall.Errno {
 	return 0
 }
 
-// Read implements fusefs.NodeReader.
-func (n *textNode) Read(_ context.Context, _ fusefs.FileHandle, dest []byte, off int64) (fuse.ReadResult, syscall.Errno) {
-	from := min(max(off, 0), int64(len(n.text)))
-	to := min(from+int64(len(dest)), int64(len(n.text)))
-	return fuse.ReadResultData(n.text[from:to]), 0
+// Read implements fusefs.FileReader.
+func (o *openText) Read(_ context.Context, dest []byte, off int64) (fuse.ReadResult, syscall.Errno) {
+	from := min(max(off, 0), int64(len(o.text)))
+	to := min(from+int64(len(dest)), int64(len(o.text)))
+	return fuse.ReadResultData(o.text[from:to]), 0
 }

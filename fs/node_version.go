@@ -1,8 +1,10 @@
 package fs
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"slices"
 	"sync"
 	"syscall"
@@ -12,6 +14,7 @@ import (
 	"github.com/hanwen/go-fuse/v2/fuse"
 
 	"holdfast/chunkstore/catalog"
+	"holdfast/chunkstore/disk"
 	"holdfast/fs/image"
 )
 
@@ -114,9 +117,10 @@ func (n *versionNode) entries(ctx context.Context) (list []versionEntry, err err
 func (n *versionNode) entriesOf(v *catalog.Version) (list []versionEntry) {
 	for i := range v.Disks {
 		d := &v.Disks[i]
+		data, err := disk.Open(n.t.chunks, n.t.maps, d.Map)
 		for _, f := range image.Formats() {
 			if image.Supports(f, d.Map.Size, d.Map.Grains) {
-				list = append(list, n.imageEntry(v, d, f))
+				list = append(list, n.imageEntry(v, d, f, data, err))
 			}
 		}
 	}
@@ -197,10 +201,14 @@ func (t *tree) identifyIn(v *catalog.Version, mode uint32, kind string, parts ..
 	return id
 }
 
-func (n *versionNode) imageEntry(v *catalog.Version, d *catalog.Disk, f image.Format) versionEntry {
+// imageEntry is an image of a disk that data reads; failed is why there is no data.
+func (n *versionNode) imageEntry(v *catalog.Version, d *catalog.Disk, f image.Format, data *disk.Reader, failed error) versionEntry {
 	id := n.t.identifyIn(v, fileMode, "image", d.Name, string(d.UUID[:]), string(f))
 	return versionEntry{FileName(d.Name, f.Ext()), id, func(ctx context.Context, out *fuse.EntryOut) (*fusefs.Inode, error) {
-		img, err := newImageNode(n.t, v, d, f)
+		if failed != nil {
+			return nil, fmt.Errorf("disk %q: %w", d.Name, failed)
+		}
+		img, err := newImageNode(n.t, v, d, f, data)
 		if err != nil {
 			return nil, err
 		}
@@ -211,28 +219,51 @@ func (n *versionNode) imageEntry(v *catalog.Version, d *catalog.Disk, f image.Fo
 
 func (n *versionNode) manifestEntry(v *catalog.Version, images []versionEntry) versionEntry {
 	id := n.t.identifyIn(v, fileMode, "version.json")
+	var names []string
+	for _, e := range images {
+		names = append(names, e.name)
+	}
 	return versionEntry{versionName, id, func(ctx context.Context, out *fuse.EntryOut) (*fusefs.Inode, error) {
-		b, err := describe(v, images)
-		if err != nil {
+		text := &textNode{node: node{t: n.t}, at: v.Time, text: func() (b []byte, err error) {
+			err = describe(v, names, func(made []byte) { b = slices.Clone(made) })
+			return b, err
+		}}
+		if err := describe(v, names, func(made []byte) { text.size = len(made) }); err != nil {
 			return nil, err
 		}
-		text := &textNode{node: node{t: n.t}, text: b, at: v.Time}
 		return text.enter(ctx, &n.Inode, id, out), nil
 	}}
 }
 
-// describe is version.json. JSON can't carry every name, so the path of the
-// version and the names of its images stand there as the tree writes them.
-func describe(v *catalog.Version, images []versionEntry) ([]byte, error) {
+// describe makes version.json and calls use with it, which must not keep it. JSON can't
+// carry every name, so the path of the version and the names of its images stand there as the
+// tree writes them.
+func describe(v *catalog.Version, images []string, use func([]byte)) error {
 	doc := struct {
 		VM    string   `json:"vm"`
 		Path  string   `json:"path"`
 		Files []string `json:"files"`
 		*catalog.Version
-	}{VM: v.VM, Path: VersionPath("", v), Version: v}
-	for _, e := range images {
-		doc.Files = append(doc.Files, e.name)
+	}{v.VM, VersionPath("", v), images, v}
+	w := jsonWriters.Get().(*jsonWriter)
+	w.buf.Reset()
+	if err := w.enc.Encode(doc); err != nil {
+		return err // the encoder keeps it, too
 	}
-	b, err := json.MarshalIndent(doc, "", "  ")
-	return append(b, '\n'), err
+	use(w.buf.Bytes())
+	jsonWriters.Put(w)
+	return nil
 }
+
+// jsonWriter is an encoder with its buffers. A listing describes each version it meets.
+type jsonWriter struct {
+	buf bytes.Buffer
+	enc *json.Encoder // to buf
+}
+
+var jsonWriters = sync.Pool{New: func() any {
+	w := new(jsonWriter)
+	w.enc = json.NewEncoder(&w.buf)
+	w.enc.SetIndent("", "  ")
+	return w
+}}

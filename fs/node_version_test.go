@@ -1,6 +1,10 @@
 package fs
 
 import (
+	"bytes"
+	"encoding/json"
+	"strings"
+	"sync"
 	"testing"
 
 	"holdfast/chunkstore/catalog"
@@ -22,4 +26,40 @@ func TestManifestsOfRecentVersions(t *testing.T) {
 	if first.v != nil {
 		t.Errorf("after %d more look-ups the manifest is still kept", keep)
 	}
+}
+
+// TestDescribe: version.json is what an encoder of its own makes, whatever was described
+// before and beside it, as its size is told long before it is read.
+func TestDescribe(t *testing.T) {
+	want := func(vm string, images []string) []byte {
+		v := &catalog.Version{VM: vm, ID: "2026-11-22T08-00-00Z", Host: "<&>", Disks: []catalog.Disk{{Name: "vda"}}}
+		b, err := json.MarshalIndent(struct {
+			VM    string   `json:"vm"`
+			Path  string   `json:"path"`
+			Files []string `json:"files"`
+			*catalog.Version
+		}{vm, VersionPath("", v), images, v}, "", "  ")
+		if err != nil {
+			t.Fatal(err)
+		}
+		b = append(b, '\n')
+		if err := describe(v, images, func(got []byte) {
+			if !bytes.Equal(got, b) {
+				t.Errorf("%s\ninstead of\n%s", got, b)
+			}
+		}); err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	var all sync.WaitGroup
+	for range 4 {
+		all.Go(func() {
+			for n := range 200 { // long ones before short ones
+				want(strings.Repeat("é\"", 1+(200-n)%50), []string{"vda.raw", "vda.qcow2"}[:n%3])
+			}
+			want("none", nil)
+		})
+	}
+	all.Wait()
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"sync/atomic"
 )
 
 // madeMax bounds the table bytes that one Segment makes up.
@@ -16,13 +17,57 @@ type area struct {
 	at         func(ctx context.Context, rel, max int64) (Segment, error)
 }
 
-// file is a made-up image: areas in ascending order, and zeros between them.
-// It is immutable, so any number of goroutines may use it.
+// file is a made-up image: areas in ascending order, and zeros between them. Its
+// sizes are known at once. The areas, ten times as large, are made when somebody
+// looks inside first: of most images a listing only wants the sizes. What it shows
+// never changes, so any number of goroutines may use it.
 type file struct {
 	format    Format
+	disk      Disk
+	id        Identity
 	size      int64
 	allocated int64
-	areas     []area
+	areas     atomic.Pointer[[]area] // nil: not made
+}
+
+// parts returns the areas. Two goroutines may make them at once: they are the same.
+func (f *file) parts() []area {
+	if made := f.areas.Load(); made != nil {
+		return *made
+	}
+	made := f.build()
+	f.areas.Store(&made)
+	return made
+}
+
+func (f *file) build() []area {
+	switch f.format {
+	case Qcow2:
+		return areasQcow2(f.disk)
+	case VHD:
+		return areasVHD(f.disk, f.id)
+	case VHDX:
+		return areasVHDX(f.disk, f.id)
+	case VMDK:
+		return areasVMDK(f.disk, f.id)
+	}
+	return areasRaw(f.disk)
+}
+
+// measure sets the sizes.
+func (f *file) measure() {
+	switch d := f.disk; f.format {
+	case Qcow2:
+		f.size, f.allocated = sizesQcow2(d)
+	case VHD:
+		f.size, f.allocated = sizesVHD(d)
+	case VHDX:
+		f.size, f.allocated = sizesVHDX(d)
+	case VMDK:
+		f.size, f.allocated = sizesVMDK(d)
+	default:
+		f.size, f.allocated = d.Size(), d.DataBytes()
+	}
 }
 
 var _ Image = (*file)(nil)
@@ -42,7 +87,7 @@ func (f *file) Segment(ctx context.Context, off, max int64) (Segment, error) {
 		return Segment{}, io.EOF
 	}
 	end := f.size
-	for _, a := range f.areas {
+	for _, a := range f.parts() {
 		if off < a.start {
 			end = a.start
 			break

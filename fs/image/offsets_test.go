@@ -105,7 +105,8 @@ func TestVMDKLayout(t *testing.T) {
 	}
 }
 
-// TestAreas: the areas of every image ascend, don't overlap and end inside.
+// TestAreas: the areas of every image ascend, don't overlap and end where its size
+// says, which is known before they are made.
 func TestAreas(t *testing.T) {
 	disks := []Disk{newDisk(64*tib, random, 1), &patternDisk{size: 1900 * gib, period: 1}, &patternDisk{size: 5*gib + 3, period: 3}}
 	for _, d := range smallDisks() {
@@ -117,11 +118,17 @@ func TestAreas(t *testing.T) {
 				continue
 			}
 			img, end := makeImage(t, f, d).(*file), int64(0)
-			for i, a := range img.areas {
+			if img.areas.Load() != nil {
+				t.Fatalf("%s of %d: made before somebody looked inside", f, d.Size())
+			}
+			for i, a := range img.parts() {
 				if a.start < end || a.end < a.start || a.end > img.size {
 					t.Fatalf("%s of %d: area %d is [%d,%d) after %d in %d", f, d.Size(), i, a.start, a.end, end, img.size)
 				}
 				end = a.end
+			}
+			if end != img.size {
+				t.Fatalf("%s of %d: ends at %d of %d", f, d.Size(), end, img.size)
 			}
 		}
 	}

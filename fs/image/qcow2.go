@@ -5,13 +5,13 @@ import (
 	"encoding/binary"
 )
 
-// newQcow2 makes a qcow2 version 3 file up: 64 KiB clusters, 16-bit refcounts
+// areasQcow2 makes a qcow2 version 3 file up: 64 KiB clusters, 16-bit refcounts
 // that are all 1, no snapshots, no backing file, no optional features. A
 // cluster or an L2 table of which nothing is stored is not in the file; its
 // entry is 0, which without a backing file reads as zeros.
 //
 // Source: QEMU docs/interop/qcow2.txt, "Header" to "Cluster mapping".
-func newQcow2(d Disk) *file {
+func areasQcow2(d Disk) []area {
 	spans, grains := unitsOf(d, Span), unitsOf(d, Grain)
 	l := layoutQcow2(d.Size(), spans.count, grains.count)
 	entry := func(base int64) func(p []byte, rank int64) {
@@ -19,18 +19,22 @@ func newQcow2(d Disk) *file {
 			binary.BigEndian.PutUint64(p, uint64(base+rank*qcow2Cluster)|qcow2Copied)
 		}
 	}
-	f := &file{format: Qcow2, size: l.size}
-	f.areas = append(f.areas, blob(0, qcow2HeaderArea, l.header))
-	f.areas = append(f.areas,
+	return []area{
+		blob(0, qcow2HeaderArea, l.header),
 		l.refTable().area(l.refTableOff),
 		l.refCounts().area(l.refBlockOff),
-		qcow2L1(spans, entry(l.l2Off)).area(l.l1Off))
-	f.areas = append(f.areas,
+		qcow2L1(spans, entry(l.l2Off)).area(l.l1Off),
 		spanTables(d, qcow2Entry, entry(l.dataOff)).area(l.l2Off),
-		unitData(l.dataOff, grains, 0, 0))
-	f.allocated = pageSize + l.refBlocks*qcow2Entry + l.clusters*qcow2RefEntry +
-		touched(l.l1Entries*qcow2Entry, spans.count) + spans.count*qcow2Cluster + d.DataBytes()
-	return f
+		unitData(l.dataOff, grains, 0, 0),
+	}
+}
+
+// sizesQcow2 returns the file's size and its AllocatedBytes.
+func sizesQcow2(d Disk) (size, allocated int64) {
+	spans := d.Count(Span)
+	l := layoutQcow2(d.Size(), spans, d.Count(Grain))
+	return l.size, pageSize + l.refBlocks*qcow2Entry + l.clusters*qcow2RefEntry +
+		touched(l.l1Entries*qcow2Entry, spans) + spans*qcow2Cluster + d.DataBytes()
 }
 
 // header is the file header and the (empty) list of header extensions.

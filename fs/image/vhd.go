@@ -25,26 +25,30 @@ const (
 // vhdEpoch is where VHD times begin.
 var vhdEpoch = time.Date(2000, time.January, 1, 0, 0, 0, 0, time.UTC)
 
-// newVHD makes a dynamic VHD up: 2 MiB blocks, bitmaps all ones (every sector
+// areasVHD makes a dynamic VHD up: 2 MiB blocks, bitmaps all ones (every sector
 // of an allocated block is in the file), blocks of which nothing is stored
 // absent. It holds at most 2040 GiB.
 //
 // Source: Microsoft, Virtual Hard Disk Image Format Specification 1.0,
 // "Hard Disk Footer Format" to "Block Allocation Table and Data Blocks".
-func newVHD(d Disk, id Identity) *file {
+func areasVHD(d Disk, id Identity) []area {
 	blocks := unitsOf(d, Block)
 	l := layoutVHD(d.Size(), blocks.count)
 	footer := func() []byte { return l.footer(id) }
-	f := &file{format: VHD, size: l.size}
-	f.areas = []area{
+	return []area{
 		blob(0, vhdFooterLen, footer),
 		blob(vhdHeaderOff, vhdHeaderLen, l.header),
 		l.bat(blocks).area(vhdBatOff),
 		unitData(l.dataOff, blocks, vhdLead, vhdBitmap),
 		blob(l.footerOff, vhdFooterLen, footer),
 	}
-	f.allocated = l.batEnd + blocks.count*vhdLead + vhdFooterLen + d.DataBytes()
-	return f
+}
+
+// sizesVHD returns the file's size and its AllocatedBytes.
+func sizesVHD(d Disk) (size, allocated int64) {
+	blocks := d.Count(Block)
+	l := layoutVHD(d.Size(), blocks)
+	return l.size, l.batEnd + blocks*vhdLead + vhdFooterLen + d.DataBytes()
 }
 
 // footer is the hard disk footer.

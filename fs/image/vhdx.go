@@ -21,17 +21,16 @@ const (
 
 var vhdxCRC = crc32.MakeTable(crc32.Castagnoli)
 
-// newVHDX makes a dynamic VHDX up: 2 MiB blocks, 512-byte sectors, an empty
+// areasVHDX makes a dynamic VHDX up: 2 MiB blocks, 512-byte sectors, an empty
 // log, blocks of which nothing is stored absent. It holds at most 64 TiB.
 //
 // Source: [MS-VHDX] 2.2 "Header Section" to 2.6 "Metadata Region".
-func newVHDX(d Disk, id Identity) *file {
+func areasVHDX(d Disk, id Identity) []area {
 	blocks := unitsOf(d, Block)
 	l := layoutVHDX(d.Size(), blocks.count)
 	guid := vhdxGUID(id.UUID)
 	regions := func() []byte { return vhdxRegions(l) }
-	f := &file{format: VHDX, size: l.size}
-	f.areas = []area{
+	return []area{
 		blob(vhdxIdentOff, vhdxIdentLen, vhdxIdent),
 		blob(vhdxHeader1Off, vhdxHeaderLen, func() []byte { return vhdxHeader(1, guid) }),
 		blob(vhdxHeader2Off, vhdxHeaderLen, func() []byte { return vhdxHeader(2, guid) }),
@@ -42,8 +41,13 @@ func newVHDX(d Disk, id Identity) *file {
 		l.bat(blocks).area(vhdxBatOff),
 		unitData(l.dataOff, blocks, 0, 0),
 	}
-	f.allocated = 7*pageSize + touched(l.batEntries*vhdxBatEntry, blocks.count) + d.DataBytes()
-	return f
+}
+
+// sizesVHDX returns the file's size and its AllocatedBytes.
+func sizesVHDX(d Disk) (size, allocated int64) {
+	blocks := d.Count(Block)
+	l := layoutVHDX(d.Size(), blocks)
+	return l.size, 7*pageSize + touched(l.batEntries*vhdxBatEntry, blocks) + d.DataBytes()
 }
 
 // vhdxIdent is the file type identifier: "vhdxfile" and the creator in UTF-16.

@@ -9,14 +9,14 @@ import (
 // Flags of the header: line ends can be checked; redundant tables are there.
 const vmdkFlags = 1 | 2
 
-// newVMDK makes a monolithicSparse VMDK of version 1 up: 64 KiB grains, the
+// areasVMDK makes a monolithicSparse VMDK of version 1 up: 64 KiB grains, the
 // descriptor inside, redundant tables; grains and whole spans of which nothing
 // is stored have entries of 0 and read as zeros. It is absent where its sector
 // offsets would need more than 32 bits: a bit below 2 TiB of stored data.
 //
 // Source: VMware, Virtual Disk Format 5.0, "Hosted Sparse Extents" and "The
 // Descriptor File".
-func newVMDK(d Disk, id Identity) *file {
+func areasVMDK(d Disk, id Identity) []area {
 	spans, grains := unitsOf(d, Span), unitsOf(d, Grain)
 	l := layoutVMDK(d.Size(), spans.count, grains.count)
 	grainTables := func() *table {
@@ -24,8 +24,7 @@ func newVMDK(d Disk, id Identity) *file {
 			binary.LittleEndian.PutUint32(p, uint32((l.dataOff+rank*vmdkGrain)/sectorSize))
 		})
 	}
-	f := &file{format: VMDK, size: l.size}
-	f.areas = []area{
+	return []area{
 		blob(0, vmdkHeaderLen, l.header),
 		blob(vmdkDescriptorOff, vmdkDescriptorLen, func() []byte { return l.descriptor(id) }),
 		l.directory(spans, l.rgtOff).area(l.rgdOff),
@@ -34,9 +33,14 @@ func newVMDK(d Disk, id Identity) *file {
 		grainTables().area(l.gtOff),
 		unitData(l.dataOff, grains, 0, 0),
 	}
-	f.allocated = vmdkDescriptorOff + vmdkDescriptorLen +
-		2*(touched(l.gdEntries*vmdkEntry, spans.count)+spans.count*vmdkSpanTables) + d.DataBytes()
-	return f
+}
+
+// sizesVMDK returns the file's size and its AllocatedBytes.
+func sizesVMDK(d Disk) (size, allocated int64) {
+	spans := d.Count(Span)
+	l := layoutVMDK(d.Size(), spans, d.Count(Grain))
+	return l.size, vmdkDescriptorOff + vmdkDescriptorLen +
+		2*(touched(l.gdEntries*vmdkEntry, spans)+spans*vmdkSpanTables) + d.DataBytes()
 }
 
 // header is the sparse extent header; offsets and sizes are in sectors.

@@ -8,6 +8,7 @@ import (
 	"hash/crc32"
 	"io"
 	"math"
+	"sync"
 
 	"holdfast/fs/guest"
 	"holdfast/fs/guest/volume/mapped"
@@ -37,10 +38,15 @@ type PV struct {
 	seqno int64
 }
 
+// heads are buffers for the sectors in which a label may be. Most devices are probed for
+// one, and have none.
+var heads = sync.Pool{New: func() any { return new([4 * sectorSize]byte) }}
+
 // Probe reads the label, and the metadata text, of a physical volume.
 // guest.ErrNotMine when the device is none.
 func Probe(ctx context.Context, d *mapped.Device) (*PV, error) {
-	head := make([]byte, 4*sectorSize)
+	head := heads.Get().(*[4 * sectorSize]byte)[:]
+	defer heads.Put((*[4 * sectorSize]byte)(head))
 	if _, err := readAt(ctx, d, head, 0); err != nil {
 		if d.Size() < int64(len(head)) {
 			return nil, guest.ErrNotMine

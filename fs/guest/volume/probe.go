@@ -73,6 +73,7 @@ type peek struct {
 	err  error
 	head []byte // the first bytes, where most signatures lie
 	lent []*[]byte
+	rest []byte // of one that was lent, for what is small
 }
 
 const (
@@ -80,7 +81,7 @@ const (
 	bigSize  = 128 << 10 // the most that a signature reads at once
 )
 
-// bigs are buffers for what is large. Most volumes are looked at once each, many of
+// bigs are buffers for what is read. Most volumes are looked at once each, many of
 // them one after the other: without these their buffers are most of what that costs.
 var bigs = sync.Pool{New: func() any { b := make([]byte, bigSize); return &b }}
 
@@ -92,12 +93,24 @@ func (p *peek) done() {
 }
 
 func (p *peek) buffer(n int64) []byte {
-	if n < bigSize/8 || n > bigSize {
+	switch {
+	case n > bigSize:
 		return make([]byte, n)
+	case n >= bigSize/8:
+		return p.lend()[:n:n]
+	case n > int64(len(p.rest)):
+		p.rest = p.lend()
 	}
+	b := p.rest[:n:n]
+	p.rest = p.rest[n:]
+	return b
+}
+
+// lend takes a buffer until done.
+func (p *peek) lend() []byte {
 	b := bigs.Get().(*[]byte)
 	p.lent = append(p.lent, b)
-	return (*b)[:n:n]
+	return *b
 }
 
 // at gives n bytes at off, nil when they are not there. They are not to be
