@@ -144,7 +144,7 @@ func (p *packProver) run() error {
 	}
 	how := pack.ProveOptions{Workers: p.opts.Workers, Begin: p.compare}
 	if p.opts.Deep {
-		how.Check = p.decode
+		how.Check = p.codec.ProveMany
 	}
 	if p.proof, err = pack.Prove(p.ctx, p.file, p.Size, how, p.record); err != nil {
 		return err

@@ -38,9 +38,10 @@ type ProveOptions struct {
 	Workers int
 	// Begin, if not nil, sees the footer's entries before the first record.
 	Begin func([]Entry)
-	// Check, if not nil, says what else is wrong with a record whose stored
-	// bytes are whole. It is called by Workers goroutines at once.
-	Check func(e Entry, rec []byte) error
+	// Check, if not nil, says what else is wrong with records: it sets errs[i] of those
+	// whose stored bytes are whole, which have none. It is called by Workers goroutines
+	// at once; the slices are valid during the call.
+	Check func(entries []Entry, records [][]byte, errs []error)
 }
 
 // Prove reads a finished pack of size bytes once, front to back, and proves the
@@ -190,7 +191,8 @@ func (p *prover) proveRecords() error {
 			e := &p.Entries[i]
 			return piece{int64(e.Offset), e.RecordLen()}
 		},
-		check: func(i int, b []byte) error { return p.checkRecord(&p.Entries[i], b) },
+		group: p.groupOf,
+		check: p.checkRecords,
 		done: func(i int, b []byte, err error) error {
 			e := p.Entries[i]
 			if err != nil {
@@ -199,22 +201,6 @@ func (p *prover) proveRecords() error {
 			return p.fn(e, b, nil)
 		},
 	})
-}
-
-// checkRecord proves one record.
-func (p *prover) checkRecord(e *Entry, b []byte) error {
-	rec, err := CheckStored(b)
-	switch {
-	case err != nil:
-		return err
-	case rec.ID != e.ID:
-		return fmt.Errorf("record is of chunk %v", rec.ID)
-	case len(rec.Bytes) != e.RecordLen() || rec.PlainLen != int(e.PlainLen) || rec.Kind != e.Kind:
-		return errors.New("record is not the one that the footer tells of")
-	case p.opts.Check != nil:
-		return p.opts.Check(*e, b)
-	}
-	return nil
 }
 
 // damage makes the *Damage of a record that could not be read or proved.
@@ -293,11 +279,11 @@ func (p *prover) proveBlocks(sh shape, table sums, part string, from, to int) er
 			off, n := sh.place(from + i)
 			return piece{off, n}
 		},
-		check: func(i int, b []byte) error {
-			if !table.fits(from+i, b) {
-				return fmt.Errorf("block %d does not fit its sum", from+i)
+		group: func(i, _ int) int { return i + 1 },
+		check: func(i int, blocks [][]byte, errs []error) {
+			if !table.fits(from+i, blocks[0]) {
+				errs[0] = fmt.Errorf("block %d does not fit its sum", from+i)
 			}
-			return nil
 		},
 		done: func(i int, b []byte, err error) error {
 			if err != nil {

@@ -28,8 +28,9 @@ type piece struct {
 type pieces struct {
 	len   int
 	at    func(i int) piece
-	check func(i int, b []byte) error            // called by several goroutines at once
-	done  func(i int, b []byte, err error) error // in order; b is valid during the call
+	group func(from, to int) int                   // the end of those, before to, that are checked together with from
+	check func(from int, b [][]byte, errs []error) // neighbours, whose errs are nil; called by several goroutines at once
+	done  func(i int, b []byte, err error) error   // in order; b is valid during the call
 }
 
 // batch is a run of pieces that lie within one window.
@@ -99,13 +100,20 @@ func (p *prover) proveBatch(l *pieces, b *batch) error {
 	if err := p.ctx.Err(); err != nil {
 		return err
 	}
-	part := func(i int) []byte {
+	n := b.to - b.from
+	errs, parts, ends := make([]error, n), make([][]byte, n), []int{0}
+	for i := range parts {
 		q := l.at(b.from + i)
-		return b.w.bytes(q.off, q.n)
+		parts[i] = b.w.bytes(q.off, q.n)
 	}
-	errs := make([]error, b.to-b.from)
+	for end := 0; end < n; ends = append(ends, end) {
+		end = l.group(b.from+end, b.to) - b.from
+	}
 	if b.err == nil {
-		sideBySide(p.workers(), len(errs), func(i int) { errs[i] = l.check(b.from+i, part(i)) })
+		sideBySide(p.workers(), len(ends)-1, func(k int) {
+			from, to := ends[k], ends[k+1]
+			l.check(b.from+from, parts[from:to], errs[from:to])
+		})
 	}
 	for i := range errs {
 		if b.err != nil {
@@ -114,7 +122,7 @@ func (p *prover) proveBatch(l *pieces, b *batch) error {
 		if err := p.ctx.Err(); err != nil {
 			return err
 		}
-		if err := l.done(b.from+i, part(i), errs[i]); err != nil {
+		if err := l.done(b.from+i, parts[i], errs[i]); err != nil {
 			return err
 		}
 	}
@@ -128,7 +136,9 @@ func (p *prover) alone(l *pieces, i int, w *window) error {
 	if err := p.judge(w.reload(p.r, q.off, q.off+int64(q.n), p.size)); err != nil {
 		return err
 	}
-	return l.check(i, w.bytes(q.off, q.n))
+	var err [1]error
+	l.check(i, [][]byte{w.bytes(q.off, q.n)}, err[:])
+	return err[0]
 }
 
 // sideBySide calls f for 0 to n-1, in so many goroutines of which one is the

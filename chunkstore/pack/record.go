@@ -112,16 +112,32 @@ func parseHeader(b []byte) (header, error) {
 // without a key and without decoding. It returns the record that b holds at
 // its start; Bytes aliases b.
 func CheckStored(b []byte) (Record, error) {
-	h, err := parseHeader(b)
+	h, rec, err := openStored(b)
+	if err == nil {
+		err = h.fits(Sum(rec[:recordSumOff], rec[RecordHeaderLen:]))
+	}
 	if err != nil {
 		return Record{}, err
 	}
+	return Record{ID: h.id, Kind: h.kind, PlainLen: h.plainLen, Bytes: rec}, nil
+}
+
+// openStored reads the header of the record that b holds whole at its start, and
+// returns both. It proves neither.
+func openStored(b []byte) (h header, rec []byte, err error) {
+	if h, err = parseHeader(b); err != nil {
+		return header{}, nil, err
+	}
 	if len(b) < RecordHeaderLen+h.payloadLen {
-		return Record{}, fmt.Errorf("record %v: %d bytes, want %d", h.id, len(b), RecordHeaderLen+h.payloadLen)
+		return header{}, nil, fmt.Errorf("record %v: %d bytes, want %d", h.id, len(b), RecordHeaderLen+h.payloadLen)
 	}
-	b = b[:RecordHeaderLen+h.payloadLen]
-	if s := Sum(b[:recordSumOff], b[RecordHeaderLen:]); s != h.sum {
-		return Record{}, fmt.Errorf("record %v: stored bytes have sum %x, want %x", h.id, s, h.sum)
+	return h, b[:RecordHeaderLen+h.payloadLen], nil
+}
+
+// fits says whether the stored bytes' sum is the one that the header tells.
+func (h *header) fits(s [sumLen]byte) error {
+	if s != h.sum {
+		return fmt.Errorf("record %v: stored bytes have sum %x, want %x", h.id, s, h.sum)
 	}
-	return Record{ID: h.id, Kind: h.kind, PlainLen: h.plainLen, Bytes: b}, nil
+	return nil
 }
