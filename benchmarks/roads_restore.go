@@ -37,7 +37,7 @@ func (b *bench) restore(ctx context.Context) (*Road, error) {
 		return nil, err
 	}
 	r := &Road{unit: rateUnit, about: "web, its data bytes", contestants: []contestant{
-		b.decodesAtBest(f), b.restoring(store, d), b.copied(d), b.written(d.data),
+		b.decodesAtBest(f), b.restoring(store, d), b.copied(d), b.written(d.data), b.moved(d, store, extents),
 	}, goals: []Goal{
 		atLeast("holdfast", boundDecode, byRate, 0.7),
 		atLeast("holdfast", "restic", byRate, 3),
@@ -81,7 +81,7 @@ func (b *bench) restoreHalf(ctx context.Context) (*Road, error) {
 		return nil, err
 	}
 	return &Road{unit: rateUnit, about: "half; the bound decodes its start", contestants: []contestant{
-		b.decodesAtBest(f), b.restoring(store, d), b.copied(d), b.written(d.data),
+		b.decodesAtBest(f), b.restoring(store, d), b.copied(d), b.written(d.data), b.moved(d, store, [][2]int64{{0, d.size}}),
 	}, goals: []Goal{
 		atLeast("holdfast", boundDecode, byRate, 0.7),
 		atLeast("holdfast", "cp and sync", byRate, 0.7),
