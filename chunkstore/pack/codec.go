@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/klauspost/compress/zstd"
+	"github.com/minio/minlz"
 	"github.com/zeebo/blake3"
 
 	"holdfast/chunkstore/blake"
@@ -70,7 +71,7 @@ func (c *Codec) Encode(buf []byte, kind Kind, id ID, plain []byte) Record {
 		buf = c.appendFrames(buf, id, plain)
 	} else {
 		var shrunk bool
-		if buf, shrunk = c.deflate(buf, plain); !shrunk {
+		if buf, shrunk = c.deflate(buf, plain, minlz.LevelBalanced); !shrunk {
 			h.codec = CodecRaw
 		}
 	}

@@ -14,14 +14,23 @@ import (
 // it may overwrite (measured: x1.4).
 const Slack = 64
 
-// minlzLevel was measured with disks of a Debian in frames of 16 KiB. Bytes stored, and
-// plain MB a second of one core:
+// frameLevel is the level of MinLZ for frame i of n in a record: the first half is
+// compressed at the fastest level, the others, and records of one frame, at the
+// balanced one. A first capture takes 0.91 of the CPU time for 4.8 % more space than
+// at the balanced level alone; choosing by what the bytes are lies on the same line.
+// Disks of a Debian in frames of 16 KiB, bytes stored, and plain MB a second of one core
+// (2 × AMD EPYC):
 //
 //	               stored  encode  decode
 //	zstd, fastest    1.00     250     835
 //	MinLZ, balanced  1.15     420   1,650
 //	MinLZ, fastest   1.26     740   1,900
-const minlzLevel = minlz.LevelBalanced
+func frameLevel(i, n int) int {
+	if 2*i < n {
+		return minlz.LevelFastest
+	}
+	return minlz.LevelBalanced
+}
 
 func newZstdEncoder() (*zstd.Encoder, error) {
 	return zstd.NewWriter(nil,
@@ -41,14 +50,14 @@ func newZstdDecoder() (*zstd.Decoder, error) {
 
 // deflate appends one frame of plain to buf. Bytes that don't shrink by at least
 // a 32nd are not worth their decoding and are appended as they are; shrunk is then
-// false, and else the frame is shorter than plain.
-func (c *Codec) deflate(buf, plain []byte) (out []byte, shrunk bool) {
+// false, and else the frame is shorter than plain. level is MinLZ's, where that compresses.
+func (c *Codec) deflate(buf, plain []byte, level int) (out []byte, shrunk bool) {
 	start := len(buf)
 	if c.compress == CodecZstd {
 		buf = c.zstdEnc.EncodeAll(plain, buf)
 	} else {
 		buf = slices.Grow(buf, minlz.MaxEncodedLen(len(plain)))
-		buf = buf[:start+len(minlz.TryEncode(buf[start:], plain, minlzLevel))]
+		buf = buf[:start+len(minlz.TryEncode(buf[start:], plain, level))]
 	}
 	// Few bytes may become as many, which the share allows below 32.
 	if n := len(buf) - start; n == 0 || n >= len(plain) || n > len(plain)-len(plain)/32 {

@@ -70,7 +70,7 @@ func (c *Codec) appendFrames(buf []byte, id ID, plain []byte) []byte {
 	for i := range n {
 		from, to := framePlain(len(plain), c.frameLog, i)
 		start := len(buf)
-		buf, _ = c.deflate(buf, plain[from:to])
+		buf, _ = c.deflate(buf, plain[from:to], frameLevel(i, n))
 		binary.LittleEndian.PutUint32(buf[table+i*frameEntryLen:], uint32(len(buf)-start))
 	}
 	c.sumFrames(plain, &id, 0, c.frameLog, func(i int, sum []byte) bool {

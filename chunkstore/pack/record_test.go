@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/klauspost/compress/s2"
+	"github.com/minio/minlz"
 )
 
 var testCompressions = []CodecID{CodecMinLZ, CodecZstd}
@@ -159,11 +160,35 @@ func TestCompressionNames(t *testing.T) {
 	}
 }
 
+// TestLevelsOfFrames: of a record's frames the first half is compressed at the
+// fastest level, the rest at the balanced one.
+func TestLevelsOfFrames(t *testing.T) {
+	const size = 4 << 10
+	for _, n := range []int{2, 3, 4, 16} {
+		c, words, plain := testCodec(t, size), plainOf(7, 4<<10, 0), []byte(nil)
+		for _, at := range plainOf(8, n*size/8, 0) { // 256 words in no order
+			plain = append(plain, words[8*int(at):][:8]...)
+		}
+		var want [][]byte
+		for i := range n {
+			level := minlz.LevelBalanced
+			if i < (n+1)/2 {
+				level = minlz.LevelFastest
+			}
+			want = append(want, minlz.TryEncode(nil, plain[i*size:(i+1)*size], level))
+		}
+		rec := c.Encode(nil, KindData, c.ID(plain), plain).Bytes
+		if got := rec[RecordHeaderLen+n*frameEntryLen:]; !bytes.Equal(got, bytes.Join(want, nil)) {
+			t.Errorf("%d frames: %d bytes, want %d at their levels", n, len(got), len(bytes.Join(want, nil)))
+		}
+	}
+}
+
 // TestOnlyMinLZBlocks gives the decoder what its library reads too: blocks of
 // S2, and of another length than the record says.
 func TestOnlyMinLZBlocks(t *testing.T) {
 	c, plain := testCodec(t, 0), plainOf(3, 9000, 0.9)
-	block, shrunk := c.deflate(nil, plain)
+	block, shrunk := c.deflate(nil, plain, minlz.LevelBalanced)
 	if got, err := c.inflate(make([]byte, 0, 9000), block, 9000, CodecMinLZ); !shrunk || err != nil || !bytes.Equal(got, plain) {
 		t.Fatal(shrunk, err)
 	}

@@ -21,7 +21,7 @@ type upgradeOptions struct {
 func compressionFlag() cli.Flag {
 	return &cli.StringFlag{
 		Name: "compression", Value: pack.CodecMinLZ.String(),
-		Usage: "`CODEC` of chunks to come: minlz (decodes twice as fast), or zstd (an eighth smaller)",
+		Usage: "`CODEC` of chunks to come: minlz (decodes twice as fast), or zstd (a sixth smaller)",
 	}
 }
 
