@@ -26,7 +26,7 @@ func (f Fault) Error() string {
 type Proof struct {
 	Header  Header  // healed by the parity where need be; zero when it is lost
 	Entries []Entry // of the footer, or else of the records that a scan found
-	Scanned bool    // the footer is lost: records that are damaged are not in Entries
+	Scanned bool    // the footer is lost: records whose stored bytes are damaged are not in Entries
 	Faults  []Fault
 }
 
@@ -129,12 +129,13 @@ func (p *prover) scan(cause error) error {
 	p.Scanned = true
 	p.fault("footer", 0, p.size, cause)
 	p.proveHeader()
+	p.t.pack = p.Header.Pack
 	_, _, err := Scan(p.r, p.size, func(e Entry, rec []byte) error {
 		if err := p.ctx.Err(); err != nil {
 			return err
 		}
 		p.Entries = append(p.Entries, e)
-		if err := p.fn(e, rec, nil); err != nil {
+		if err := p.scanned(e, rec); err != nil {
 			return &stopError{err}
 		}
 		return nil
@@ -149,6 +150,17 @@ func (p *prover) scan(cause error) error {
 		p.fault("records", 0, p.size, &readError{err})
 	}
 	return nil
+}
+
+// scanned tells of a record that a scan found: its stored bytes are whole.
+func (p *prover) scanned(e Entry, rec []byte) error {
+	if p.opts.Check != nil {
+		var err [1]error
+		if p.opts.Check([]Entry{e}, [][]byte{rec}, err[:]); err[0] != nil {
+			return p.fn(e, nil, p.damage(e, err[0]))
+		}
+	}
+	return p.fn(e, rec, nil)
 }
 
 // stopError is an error of the caller's function on its way through Scan.
