@@ -26,10 +26,29 @@ func (p *packProver) decode(e pack.Entry, rec []byte) error {
 	return err
 }
 
+// decodeHurt decodes a record that a quick proof found whole as it is stored, if its chunk is
+// known to be damaged: what a deep proof or a read found may be what only decoding tells.
+func (p *packProver) decodeHurt(e pack.Entry, rec []byte, at place) error {
+	if p.opts.Deep {
+		return nil
+	}
+	_, hurt, err := p.DamageOf(e.ID)
+	if err != nil || !hurt {
+		return err
+	}
+	if err := p.decode(e, rec); err != nil {
+		return damageAt(pack.Corrupt, e.ID, at, err)
+	}
+	return nil
+}
+
 // record judges one record of the pack.
 func (p *packProver) record(e pack.Entry, rec []byte, err error) error {
 	p.Records++
 	at := place{p.Pack, e.Offset, e.PayloadLen}
+	if err == nil {
+		err = p.decodeHurt(e, rec, at)
+	}
 	if p.asKnown && err == nil {
 		p.matched++
 		return errors.Join(p.noteWhole(e.ID, at), p.checkRoot(e, rec))

@@ -45,7 +45,7 @@ func miswrite(t *testing.T, fsys vfs.FS, footer bool) (n int) {
 }
 
 // TestUndecodable: records that are whole as they are stored and don't decode are found by a
-// deep proof, also where the footer is lost.
+// deep proof, also where the footer is lost, and no quick one behind it takes that back.
 func TestUndecodable(t *testing.T) {
 	for _, footer := range []bool{true, false} {
 		fsys, want := storeToHurt(t, CreateOptions{NoParity: true})
@@ -66,7 +66,7 @@ func TestUndecodable(t *testing.T) {
 			}
 			return k
 		}
-		for i, opts := range []ProveOptions{{Deep: true}, {Deep: true, Workers: 2}, {Deep: true, Fix: true}} {
+		for i, opts := range []ProveOptions{{Deep: true}, {}, {LeadsApart: true}, {Deep: true, Workers: 2}, {Workers: 2, Fix: true}} {
 			r, err := s.ProvePack(t.Context(), data().Number, opts)
 			if err != nil {
 				t.Fatal(err)
