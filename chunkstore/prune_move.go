@@ -176,8 +176,8 @@ func (m *mover) missed(src *source, id ID, was place, had bool) error {
 	return nil
 }
 
-// read returns a record whose stored bytes fit their sum, by the help of the
-// parity if need be.
+// read returns a record whose stored bytes fit their sum, and which decodes if its chunk
+// is known to be damaged, by the help of the parity if need be.
 func (m *mover) read(f *packFile, e pack.Entry, at place) (pack.Record, bool) {
 	if cap(m.buf) < pack.MaxRecord {
 		m.buf = make([]byte, pack.MaxRecord)
@@ -187,7 +187,9 @@ func (m *mover) read(f *packFile, e pack.Entry, at place) (pack.Record, bool) {
 	if n == len(b) {
 		var rec pack.Record
 		if rec, err = pack.CheckStored(b); err == nil && rec.ID == e.ID && len(rec.Bytes) == len(b) {
-			return rec, true
+			if err = m.decodeHurt(e.ID, at, b); err == nil {
+				return rec, true
+			}
 		}
 	}
 	healed, _, herr := m.healRecord(e.ID, at, nil)

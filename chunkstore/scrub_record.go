@@ -19,25 +19,22 @@ func (p *packProver) compare(entries []pack.Entry) {
 var plainBuffers = sync.Pool{New: func() any { b := make([]byte, 0, pack.MaxChunk+pack.Slack); return &b }}
 
 // decode decodes a record and computes its chunk's id. Safe for concurrent use.
-func (p *packProver) decode(e pack.Entry, rec []byte) error {
+func (s *Store) decode(id ID, rec []byte) error {
 	buf := plainBuffers.Get().(*[]byte)
 	defer plainBuffers.Put(buf)
-	_, err := p.codec.Decode(*buf, rec, e.ID)
+	_, err := s.codec.Decode(*buf, rec, id)
 	return err
 }
 
-// decodeHurt decodes a record that a quick proof found whole as it is stored, if its chunk is
-// known to be damaged: what a deep proof or a read found may be what only decoding tells.
-func (p *packProver) decodeHurt(e pack.Entry, rec []byte, at place) error {
-	if p.opts.Deep {
-		return nil
-	}
-	_, hurt, err := p.DamageOf(e.ID)
+// decodeHurt decodes a record that is whole as it is stored, if its chunk is known to be
+// damaged: what a deep proof or a read found may be what only decoding tells.
+func (s *Store) decodeHurt(id ID, at place, rec []byte) error {
+	_, hurt, err := s.DamageOf(id)
 	if err != nil || !hurt {
 		return err
 	}
-	if err := p.decode(e, rec); err != nil {
-		return damageAt(pack.Corrupt, e.ID, at, err)
+	if err := s.decode(id, rec); err != nil {
+		return damageAt(pack.Corrupt, id, at, err)
 	}
 	return nil
 }
@@ -46,8 +43,8 @@ func (p *packProver) decodeHurt(e pack.Entry, rec []byte, at place) error {
 func (p *packProver) record(e pack.Entry, rec []byte, err error) error {
 	p.Records++
 	at := place{p.Pack, e.Offset, e.PayloadLen}
-	if err == nil {
-		err = p.decodeHurt(e, rec, at)
+	if err == nil && !p.opts.Deep {
+		err = p.decodeHurt(e.ID, at, rec)
 	}
 	if p.asKnown && err == nil {
 		p.matched++
@@ -60,7 +57,7 @@ func (p *packProver) record(e pack.Entry, rec []byte, err error) error {
 	if ok && where == at {
 		p.matched++
 	} else if err == nil && !p.opts.Deep { // before the index is pointed here
-		if err = p.decode(e, rec); err != nil {
+		if err = p.decode(e.ID, rec); err != nil {
 			err = damageAt(pack.Corrupt, e.ID, at, err)
 		}
 	}

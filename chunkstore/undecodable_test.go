@@ -2,6 +2,7 @@ package chunkstore
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"testing"
 
@@ -78,6 +79,45 @@ func TestUndecodable(t *testing.T) {
 			if err := s.Damage(t.Context(), func(DamagedChunk) error { n++; return nil }); err != nil || n != bad {
 				t.Errorf("footer %v, behind proof %d: %d chunks are listed, want %d (%v)", footer, i, n, bad, err)
 			}
+		}
+	}
+}
+
+// TestPruneForgetsNoUndecodable: a prune moves no chunk that is known not to decode, as what
+// it moves is known to be whole behind it. The pack stays for a scrub.
+func TestPruneForgetsNoUndecodable(t *testing.T) {
+	fsys, want := storeToHurt(t, CreateOptions{NoParity: true})
+	miswrite(t, fsys, true)
+	s := openStore(t, fsys, 0)
+	listed := func() (n int) {
+		t.Helper()
+		if err := s.Damage(t.Context(), func(DamagedChunk) error { n++; return nil }); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	for _, w := range want {
+		_, _ = s.Get(t.Context(), s.ID(w), nil) // lists it
+	}
+	was := listed()
+	half := func(_ context.Context, _ string, _ []byte, visit Visit) error {
+		for _, w := range want[:len(want)/2] {
+			if _, err := visit(s.ID(w), pack.KindData); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if _, err := s.Prune(t.Context(), PruneOptions{Walk: half}); err != nil {
+		t.Fatal(err)
+	}
+	if n := listed(); was == 0 || n < 10 {
+		t.Fatalf("%d chunks are listed behind a prune, %d before", n, was)
+	}
+	for i, w := range want[:len(want)/2] {
+		_, lost := s.Get(t.Context(), s.ID(w), nil)
+		if hurt, err := s.Damaged(s.ID(w)); err != nil || hurt != (lost != nil) {
+			t.Errorf("chunk %d: listed %v, read: %v (%v)", i, hurt, lost, err)
 		}
 	}
 }
