@@ -115,8 +115,9 @@ type base struct {
 	mu sync.RWMutex // held for writing to close
 	f  vfs.File     // nil: closed
 	// lacks has parts of ids that were found not to be in the file, which does not
-	// change: a chunk that is new is asked for three times, and once more when it enters.
-	lacks [1 << 13]atomic.Uint64
+	// change: a chunk that is new is asked for three times, and once more when it enters,
+	// with its pack: some two packs later, that is 10,000 chunks.
+	lacks [1 << 16]atomic.Uint64
 }
 
 // openBase opens a base by its path.
