@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"sync/atomic"
 
 	"github.com/klauspost/reedsolomon"
+	"golang.org/x/sync/errgroup"
 )
 
 // sums are the checksums of all blocks of a pack.
@@ -18,51 +20,87 @@ func (s sums) fits(block int, b []byte) bool {
 	return bytes.Equal(have[:blockSumLen], s.of(block))
 }
 
+// parityMakers is how many goroutines make a pack's parity: the end of a capture waits
+// for its last pack's alone.
+const parityMakers = 2
+
 // makeParity reads the covered bytes back, a stripe at a time, and returns the
-// sums of all blocks, with their own sum, and the parity blocks. It holds one
-// stripe (2 MiB) and the parity (4 MiB for a full pack).
+// sums of all blocks, with their own sum, and the parity blocks. Each of
+// parityMakers holds one stripe (2 MiB), beside the parity (4 MiB for a full
+// pack). r is read by all of them at once.
 func makeParity(r io.ReaderAt, sh shape) (table, parity []byte, err error) {
-	code, err := newCode(sh)
-	if err != nil {
-		return nil, nil, err
-	}
 	table = make([]byte, sh.total()*blockSumLen)
 	parity = make([]byte, sh.parityLen())
-	buf := make([]byte, int64(sh.shards)*sh.block)
-	shards := make([][]byte, sh.shards+parityShards)
-	note := func(block int, b []byte) {
-		s := Sum(b)
-		copy(sums(table).of(block), s[:])
+	var next atomic.Int64
+	var makers errgroup.Group
+	for range min(parityMakers, sh.stripes) {
+		makers.Go(func() error {
+			code, err := newCode(sh)
+			if err != nil {
+				return err
+			}
+			m := stripeMaker{sh, code, table, parity, make([]byte, int64(sh.shards)*sh.block), make([][]byte, sh.shards+parityShards)}
+			for err == nil {
+				stripe := int(next.Add(1)) - 1
+				if stripe >= sh.stripes {
+					break
+				}
+				err = m.make(r, stripe)
+			}
+			return err
+		})
 	}
-	for stripe := range sh.stripes {
-		clear(buf)
-		for k := range shards {
-			i, ok := sh.shard(stripe, k)
-			if k >= sh.shards {
-				off := int64(i-sh.blocks) * sh.block
-				shards[k] = parity[off : off+sh.block]
-				continue
-			}
-			shards[k] = buf[int64(k)*sh.block:][:sh.block]
-			if !ok {
-				continue
-			}
-			off, n := sh.place(i)
-			if err := readFull(r, shards[k][:n], off, sh.covered); err != nil {
-				return nil, nil, fmt.Errorf("read back at %d: %w", off, err)
-			}
-			note(i, shards[k][:n])
-		}
-		if err := code.Encode(shards); err != nil {
-			return nil, nil, fmt.Errorf("make parity: %w", err)
-		}
-		for k := range parityShards {
-			i, _ := sh.shard(stripe, sh.shards+k)
-			note(i, shards[sh.shards+k])
-		}
+	if err := makers.Wait(); err != nil {
+		return nil, nil, err
 	}
 	own := Sum(table)
 	return append(table, own[:]...), parity, nil
+}
+
+// stripeMaker makes stripes, one after the other. Those of others share its table and parity.
+type stripeMaker struct {
+	sh     shape
+	code   reedsolomon.Encoder
+	table  sums
+	parity []byte
+	buf    []byte   // the stripe's data
+	shards [][]byte // parts of buf and of parity
+}
+
+// make reads a stripe's data, and makes its parity and the sums of its blocks.
+func (m *stripeMaker) make(r io.ReaderAt, stripe int) error {
+	clear(m.buf)
+	for k := range m.shards {
+		i, ok := m.sh.shard(stripe, k)
+		if k >= m.sh.shards {
+			off := int64(i-m.sh.blocks) * m.sh.block
+			m.shards[k] = m.parity[off : off+m.sh.block]
+			continue
+		}
+		m.shards[k] = m.buf[int64(k)*m.sh.block:][:m.sh.block]
+		if !ok {
+			continue
+		}
+		off, n := m.sh.place(i)
+		if err := readFull(r, m.shards[k][:n], off, m.sh.covered); err != nil {
+			return fmt.Errorf("read back at %d: %w", off, err)
+		}
+		m.note(i, m.shards[k][:n])
+	}
+	if err := m.code.Encode(m.shards); err != nil {
+		return fmt.Errorf("make parity: %w", err)
+	}
+	for k := range parityShards {
+		i, _ := m.sh.shard(stripe, m.sh.shards+k)
+		m.note(i, m.shards[m.sh.shards+k])
+	}
+	return nil
+}
+
+// note keeps the sum of a block.
+func (m *stripeMaker) note(block int, b []byte) {
+	s := Sum(b)
+	copy(m.table.of(block), s[:])
 }
 
 func newCode(sh shape) (reedsolomon.Encoder, error) {

@@ -127,7 +127,8 @@ func writeAll(w io.Writer, b []byte) error {
 
 // Tail makes what follows the records of a pack whose writer died: entries are
 // those that Scan found, in order, end is where the tail is to be written, and
-// r reads what lies before it. The parity covers whatever lies between records.
+// r reads what lies before it, for several goroutines at once. The parity covers whatever
+// lies between records.
 func Tail(r io.ReaderAt, h Header, end int64, entries []Entry, opts WriterOptions) ([]byte, error) {
 	return tail(r, h.Pack, end, entries, opts.kind())
 }
