@@ -224,15 +224,18 @@ func (n *versionNode) manifestEntry(v *catalog.Version, images []versionEntry) v
 		names = append(names, e.name)
 	}
 	return versionEntry{versionName, id, func(ctx context.Context, out *fuse.EntryOut) (*fusefs.Inode, error) {
-		text := &textNode{node: node{t: n.t}, at: v.Time, text: func() (b []byte, err error) {
-			err = describe(v, names, func(made []byte) { b = slices.Clone(made) })
-			return b, err
-		}}
+		text := &textNode{node: node{t: n.t}, at: v.Time, text: func() ([]byte, error) { return manifestText(v, names) }}
 		if err := describe(v, names, func(made []byte) { text.size = len(made) }); err != nil {
 			return nil, err
 		}
 		return text.enter(ctx, &n.Inode, id, out), nil
 	}}
+}
+
+// manifestText returns version.json, to be kept.
+func manifestText(v *catalog.Version, images []string) (text []byte, err error) {
+	err = describe(v, images, func(made []byte) { text = slices.Clone(made) })
+	return text, err
 }
 
 // describe makes version.json and calls use with it, which must not keep it. JSON can't

@@ -3,9 +3,13 @@ package fs
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
+	"log/slog"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
+	"time"
 
 	"holdfast/chunkstore/catalog"
 )
@@ -62,4 +66,40 @@ func TestDescribe(t *testing.T) {
 		})
 	}
 	all.Wait()
+}
+
+// TestManifestTexts: who has version.json open has it for good, however many others are
+// made meanwhile: none is in a buffer that is used again.
+func TestManifestTexts(t *testing.T) {
+	var texts [][]byte
+	for n := range 200 {
+		text, err := manifestText(&catalog.Version{VM: "web", ID: fmt.Sprint(n)}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		texts = append(texts, text)
+	}
+	for n, text := range texts {
+		var v struct{ ID string }
+		if err := json.Unmarshal(text, &v); err != nil || v.ID != fmt.Sprint(n) {
+			t.Fatalf("the text of version %d is that of %q now: %v", n, v.ID, err)
+		}
+	}
+}
+
+// TestTextOfAnotherSize: a text that does not have the size that was told is not shown, as the
+// kernel would cut it off or pad it.
+func TestTextOfAnotherSize(t *testing.T) {
+	tr := &tree{log: slog.New(slog.DiscardHandler)}
+	for _, size := range []int{3, 4, 5} {
+		n := newText(tr, []byte("text"), time.Time{})
+		n.size = size
+		want := syscall.EIO
+		if size == len("text") {
+			want = 0
+		}
+		if _, _, errno := n.Open(t.Context(), syscall.O_RDONLY); errno != want {
+			t.Errorf("told %d bytes: %v, want %v", size, errno, want)
+		}
+	}
 }

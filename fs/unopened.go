@@ -174,7 +174,8 @@ func (u *unopened) keep(r reading) {
 
 // drop releases directories that are not kept any more, beside all else: that waits for
 // what is asked about their nodes meanwhile, such as attributes of a guest's directory that is
-// damaged and healed. mu is held.
+// damaged and healed. Those that go together wait for one another, and so do Forgets of their
+// nodes, for which nobody waits. mu is held.
 func (u *unopened) drop(dirs ...reading) {
 	for _, r := range dirs {
 		u.leaving[r.node]++
