@@ -213,9 +213,21 @@ func TestProveSeesEveryByte(t *testing.T) {
 func FuzzProve(f *testing.F) {
 	f.Add([]byte("HFPACK\x00\x01"))
 	var t testing.T
-	f.Add(smallPack(&t, WriterOptions{NoParity: true}))
+	whole := smallPack(&t, WriterOptions{NoParity: true})
+	f.Add(whole)
+	f.Add(whole[:len(whole)-1]) // its footer is lost
 	f.Fuzz(func(t *testing.T, b []byte) {
 		proveAll(t, b)
+		c := testCodec(t, 0)
+		if _, err := Prove(context.Background(), bytes.NewReader(b), int64(len(b)), ProveOptions{Workers: 2, Check: c.ProveMany}, func(e Entry, rec []byte, err error) error {
+			if err == nil {
+				_, err = c.Decode(nil, rec, e.ID)
+				return err
+			}
+			return nil
+		}); err != nil {
+			t.Fatalf("a record that does not decode was passed: %v", err)
+		}
 	})
 }
 
