@@ -262,3 +262,30 @@ func TestLargeText(t *testing.T) {
 		t.Errorf("%d volumes, %v in %v", n, err, time.Since(start))
 	}
 }
+
+// meanwhile is a volume while whose reads something else is done.
+type meanwhile struct {
+	guest.Volume
+	do func()
+}
+
+func (v meanwhile) ReadAt(p []byte, off int64) (int, error) {
+	n, err := v.Volume.ReadAt(p, off)
+	v.do()
+	return n, err
+}
+
+// TestProbeBesideAnother: a probe's buffer is no other's before it is over.
+func TestProbeBesideAnother(t *testing.T) {
+	b := physicalVolume([]byte(sample), false)
+	v := meanwhile{io.NewSectionReader(bytes.NewReader(b), 0, int64(len(b))), func() {
+		if _, err := Probe(t.Context(), deviceOf(make([]byte, 1<<20))); !errors.Is(err, guest.ErrNotMine) {
+			t.Errorf("zeros: %v", err)
+		}
+	}}
+	for range 100 { // the race detector's pool loses some
+		if pv, err := Probe(t.Context(), mapped.Disk("d", v)); err != nil || pv.Group != "vg" {
+			t.Fatalf("%+v, %v", pv, err)
+		}
+	}
+}
