@@ -218,15 +218,23 @@ func FuzzProve(f *testing.F) {
 	f.Add(whole[:len(whole)-1]) // its footer is lost
 	f.Fuzz(func(t *testing.T, b []byte) {
 		proveAll(t, b)
-		c := testCodec(t, 0)
+		c, err := NewCodec(Key{1}, 0, CodecMinLZ) // as in smallPack
+		if err != nil {
+			t.Fatal(err)
+		}
+		passed := 0
 		if _, err := Prove(context.Background(), bytes.NewReader(b), int64(len(b)), ProveOptions{Workers: 2, Check: c.ProveMany}, func(e Entry, rec []byte, err error) error {
 			if err == nil {
+				passed++
 				_, err = c.Decode(nil, rec, e.ID)
 				return err
 			}
 			return nil
 		}); err != nil {
 			t.Fatalf("a record that does not decode was passed: %v", err)
+		}
+		if bytes.HasPrefix(b, whole[:len(whole)-1]) && passed != 5 {
+			t.Fatalf("%d records of a whole pack, or of one without its footer, were passed", passed)
 		}
 	})
 }
