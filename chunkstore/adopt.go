@@ -37,7 +37,7 @@ func (s *Store) adopt() error {
 		return err
 	}
 	known := map[uint64]bool{}
-	if err := s.packs(context.Background(), func(n uint64, _ packInfo) { known[n] = true }); err != nil {
+	if err := s.readPacks(func(n uint64) { known[n] = true }); err != nil {
 		return err
 	}
 	trashed, err := s.trash()

@@ -63,6 +63,7 @@ func (b *broken) set(key, value []byte) {
 	if err := b.index.Set(key, value, pebble.Sync); err != nil {
 		b.t.Fatal(err)
 	}
+	b.totals.valid = false // it may be a pack's
 }
 
 func (b *broken) remove(key []byte) {
@@ -70,6 +71,7 @@ func (b *broken) remove(key []byte) {
 	if err := b.index.Delete(key, pebble.Sync); err != nil {
 		b.t.Fatal(err)
 	}
+	b.totals.valid = false
 }
 
 func (b *broken) info() packInfo {

@@ -1,7 +1,6 @@
 package chunkstore
 
 import (
-	"context"
 	"encoding/binary"
 	"hash/crc32"
 	"io"
@@ -71,11 +70,8 @@ func parsePackSet(b []byte) packSet {
 
 // packSet returns the packs that the index knows, and how many records they hold.
 func (s *Store) packSet() (set packSet, records int64, err error) {
-	err = s.packs(context.Background(), func(n uint64, info packInfo) {
-		set.add(n)
-		records += int64(info.records)
-	})
-	return set, records, err
+	all, err := s.sumPacks()
+	return all.set, all.records, err
 }
 
 // encodeYoung returns the file of ids.

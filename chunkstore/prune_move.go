@@ -302,7 +302,7 @@ func (m *mover) publish(ctx context.Context) error {
 	if b.Empty() {
 		return nil
 	}
-	if err := b.Commit(pebble.Sync); err != nil {
+	if err := m.commitPacks(b, pebble.Sync); err != nil {
 		return fmt.Errorf("index new packs: %w", err)
 	}
 	for _, c := range whole {

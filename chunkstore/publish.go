@@ -67,7 +67,7 @@ func (s *Store) publishBatch(h pack.Header, entries []pack.Entry, roots []root, 
 	if len(whole) > 0 {
 		how = pebble.Sync
 	}
-	if err := b.Commit(how); err != nil {
+	if err := s.commitPack(b, how, h.Pack, info); err != nil {
 		return nil, fmt.Errorf("index pack %016x: %w", h.Pack, err)
 	}
 	s.memo.changedRoots(roots)

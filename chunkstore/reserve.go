@@ -1,7 +1,6 @@
 package chunkstore
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"math"
@@ -123,9 +122,8 @@ func (s *Store) giveBack() {
 
 // measureReserve finds how large the reserve should be.
 func (s *Store) measureReserve() error {
-	st := int64(0)
-	err := s.packs(context.Background(), func(_ uint64, p packInfo) { st += int64(p.size) })
-	s.spare.want.Store(min(reserveLeast+st/reserveShare, reserveMost))
+	all, err := s.sumPacks()
+	s.spare.want.Store(min(reserveLeast+all.bytes/reserveShare, reserveMost))
 	return err
 }
 

@@ -184,7 +184,7 @@ func (s *Store) forgetPack(n uint64) error {
 			return fmt.Errorf("forget pack %016x: %w", n, err)
 		}
 	}
-	if err := b.Commit(pebble.Sync); err != nil {
+	if err := s.commitPacks(b, pebble.Sync); err != nil {
 		return fmt.Errorf("forget pack %016x: %w", n, err)
 	}
 	s.noteBack(n)

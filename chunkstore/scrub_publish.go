@@ -82,7 +82,7 @@ func (r *packRepair) publishMoves() error {
 	if err := r.batchPacks(b); err != nil {
 		return err
 	}
-	if err := b.Commit(pebble.Sync); err != nil {
+	if err := r.commitPacks(b, pebble.Sync); err != nil {
 		return fmt.Errorf("index pack %016x: %w", r.New, err)
 	}
 	r.memo.changedRoots(r.roots)

@@ -68,6 +68,7 @@ type Store struct {
 	spare   reserve
 	using   packUsers
 
+	totals  packTotals
 	newness newness
 	warmth  warmth
 	places  places // without the index, for parts

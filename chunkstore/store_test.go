@@ -30,6 +30,7 @@ func openStore(t *testing.T, fsys vfs.FS, packSize int64) *Store {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
+		checkTotals(t, s)
 		if _, hurt := hurtStores.Load(fsys); !hurt {
 			checkStore(t, s)
 		}
@@ -60,6 +61,25 @@ func checkStore(t testing.TB, s *Store) {
 	}
 	for _, p := range r.Problems {
 		t.Errorf("check: %v", p)
+	}
+}
+
+// checkTotals holds what the store keeps of its packs together against their entries.
+func checkTotals(t testing.TB, s *Store) {
+	t.Helper()
+	s.mu.Lock()
+	closed := s.closed
+	s.mu.Unlock()
+	if closed {
+		return
+	}
+	s.totals.mu.Lock()
+	defer s.totals.mu.Unlock()
+	valid, kept := s.totals.valid, s.totals.packSums
+	if err := s.countPacks(func(uint64) {}); err != nil {
+		t.Errorf("count packs: %v", err)
+	} else if valid && kept != s.totals.packSums {
+		t.Errorf("the totals are %+v, of the entries %+v", kept, s.totals.packSums)
 	}
 }
 
