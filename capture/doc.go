@@ -14,5 +14,5 @@
 //
 // Memory: each worker holds one region (4 MiB) and one batch of records
 // (1 MiB); at most maxWorkers run, whatever the machine. With the store's own
-// (64 MiB for the index) that stays under 256 MiB.
+// (52 MiB for the index) that stays under 256 MiB.
 package capture

@@ -107,15 +107,15 @@ func packKey(n uint64) []byte { return binary.BigEndian.AppendUint64([]byte{keyP
 
 func rootKey(name string) []byte { return append([]byte{keyRoot}, name...) }
 
-// indexCacheBytes bounds Pebble's block cache. Larger ones were measured to be
+// defaultIndexCache bounds Pebble's block cache, in bytes. Larger ones were measured to be
 // no faster until everything fits; the page cache does the work.
-const indexCacheBytes = 16 << 20
+const defaultIndexCache = 16 << 20
 
 // openOrReplaceIndex opens the index. One that is damaged, or was half made when
 // a crash came, is set aside and an empty one takes its place: adopt then fills
 // it from the packs.
-func openOrReplaceIndex(fsys vfs.FS, dir string, log *slog.Logger, fatal func(error)) (*pebble.DB, error) {
-	db, err := openIndex(fsys, dir, log, fatal)
+func openOrReplaceIndex(fsys vfs.FS, dir string, cache int64, log *slog.Logger, fatal func(error)) (*pebble.DB, error) {
+	db, err := openIndex(fsys, dir, cache, log, fatal)
 	if err == nil || !pebble.IsCorruptionError(err) && !errors.Is(err, fs.ErrNotExist) {
 		return db, err
 	}
@@ -124,7 +124,7 @@ func openOrReplaceIndex(fsys vfs.FS, dir string, log *slog.Logger, fatal func(er
 		return nil, errors.Join(err, serr)
 	}
 	log.Error("the index is damaged; it is set aside and made anew from the packs", "err", err, "aside", aside)
-	return openIndex(fsys, dir, log, fatal)
+	return openIndex(fsys, dir, cache, log, fatal)
 }
 
 // setAside renames a directory to the first free name of its kind.
@@ -153,11 +153,12 @@ func IndexOptions(fsys vfs.FS) *pebble.Options {
 	return opts
 }
 
-func openIndex(fsys vfs.FS, dir string, log *slog.Logger, fatal func(error)) (*pebble.DB, error) {
-	cache := pebble.NewCache(indexCacheBytes)
-	defer cache.Unref()
+// openIndex opens the index, whose block cache has so many bytes at the most.
+func openIndex(fsys vfs.FS, dir string, cache int64, log *slog.Logger, fatal func(error)) (*pebble.DB, error) {
+	blocks := pebble.NewCache(cache)
+	defer blocks.Unref()
 	opts := IndexOptions(fsys)
-	opts.Cache, opts.Logger = cache, indexLog{log, fatal}
+	opts.Cache, opts.Logger = blocks, indexLog{log, fatal}
 	db, err := pebble.Open(dir, opts)
 	if err != nil {
 		return nil, fmt.Errorf("open index %s: %w", dir, err)

@@ -10,7 +10,7 @@ import (
 
 const (
 	placeWays = 4
-	// maxPlaces is the most that are remembered: twice as many as warmMost, so that
+	// maxPlaces is the most that are remembered: twice as many as the default cache is warmed for, so that
 	// hardly one of these finds no room. They take 12 MiB.
 	maxPlaces = 1 << 19
 	// leastPlaces are remembered in a store that has no chunks yet: they come.

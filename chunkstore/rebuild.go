@@ -59,7 +59,7 @@ func (s *Store) rebuildIndex(opts Options) error {
 	if err := s.fs.RemoveAll(anew); err != nil {
 		return err
 	}
-	if s.index, err = openIndex(s.indexFS(), anew, s.log, opts.Fatal); err != nil {
+	if s.index, err = openIndex(s.indexFS(), anew, s.indexCache, s.log, opts.Fatal); err != nil {
 		return err
 	}
 	s.rebuilt = new(RebuildReport)

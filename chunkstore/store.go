@@ -24,6 +24,9 @@ type Options struct {
 	FS       vfs.FS       // nil: the machine's
 	Log      *slog.Logger // nil: nothing is logged
 	PackSize int64        // pack bytes at which a pack is sealed; 0: DefaultPackSize
+	// IndexCache is how many bytes of the index's blocks are kept in memory at the most;
+	// 0: 16 MiB. Who reads at random has more of it than who captures.
+	IndexCache int64
 	// Fatal is called when the index can't go on (its disk fails or is full
 	// at the wrong moment). It must end the process; nil panics.
 	Fatal func(error)
@@ -41,7 +44,8 @@ type Options struct {
 // Store is an open store in the one process that owns it. Its methods are safe
 // for concurrent use.
 //
-// Own memory: about 64 MiB for the index (block cache and memtables), 1 MiB for
+// Own memory: about 64 MiB for the index (block cache and memtables; less with a smaller
+// IndexCache), 1 MiB for
 // each pack being written, and a record for each read under way; once much that is
 // new was asked for, up to 5 MiB for the filter that tells it, and twice that while it
 // is made anew; 12 MiB at most for where chunks lie, once
@@ -56,6 +60,8 @@ type Store struct {
 	index *pebble.DB
 	files *packFiles
 	size  int64 // at which a pack is sealed
+
+	indexCache int64 // bytes
 
 	writers  [2]writer // by pack.Class
 	damage   damage
@@ -131,6 +137,9 @@ func Open(dir string, opts Options) (*Store, error) {
 	if s.size == 0 {
 		s.size = DefaultPackSize
 	}
+	if s.indexCache = opts.IndexCache; s.indexCache == 0 {
+		s.indexCache = defaultIndexCache
+	}
 	if s.size < pack.HeaderLen || s.size > pack.MaxPack/2 {
 		return nil, fmt.Errorf("open store %s: pack size %d is out of bounds", dir, s.size)
 	}
@@ -154,7 +163,7 @@ func Open(dir string, opts Options) (*Store, error) {
 		report.sort()
 		opts.Rebuild(report)
 	}
-	if s.index, err = openOrReplaceIndex(s.indexFS(), fsys.PathJoin(dir, indexDir), s.log, opts.Fatal); err != nil {
+	if s.index, err = openOrReplaceIndex(s.indexFS(), fsys.PathJoin(dir, indexDir), s.indexCache, s.log, opts.Fatal); err != nil {
 		return nil, fmt.Errorf("open store %s: %w", dir, err)
 	}
 	for c := range s.writers {

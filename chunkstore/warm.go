@@ -12,9 +12,9 @@ const (
 	// by streams asks for whole chunks (measured: of the first 100 reads of a cold
 	// disk each takes 0.29 ms at the mean with 16, 0.20 with 1).
 	warmAfter = 1
-	// warmMost is the most chunks of an index that its block cache holds, with
-	// 59 bytes a chunk.
-	warmMost = indexCacheBytes / 80
+	// warmShare is how many bytes of the block cache a chunk must have for all of an
+	// index to be brought there; it takes 59.
+	warmShare = 80
 )
 
 // warmth brings an index that fits Pebble's block cache there, by one pass from
@@ -74,7 +74,7 @@ func (s *Store) warmAgain() {
 // read shows when it is looked up.
 func (s *Store) warmIndex(chunks int64) {
 	s.places.room(max(chunks, leastPlaces))
-	if chunks > warmMost {
+	if chunks > s.indexCache/warmShare {
 		return
 	}
 	it, err := s.index.NewIter(&pebble.IterOptions{LowerBound: []byte{keyChunk}, UpperBound: []byte{keyChunk + 1}})

@@ -21,6 +21,8 @@ type common struct {
 	Signals *signals
 	Jobs    *jobs // of this process, in the background
 
+	indexCache int64 // bytes, where this process opens the store; 0: the default
+
 	rebuild func(*chunkstore.RebuildReport) // makes opening the store put its index anew; nil: it does not
 }
 

@@ -140,6 +140,10 @@ func diskName(path string) string {
 	return base
 }
 
+// captureIndexCache is the index's block cache of a capture. It asks for ids that lie
+// anywhere, once each: in a large store a larger cache fills and serves none.
+const captureIndexCache = 4 << 20
+
 // runCapture captures and prints what was done.
 func runCapture(ctx context.Context, opts captureOptions) error {
 	if opts.VM == "" {
@@ -163,6 +167,7 @@ func runCapture(ctx context.Context, opts captureOptions) error {
 	c := opts.capture(inputs)
 	c.Early = capture.Prepare(ctx, c)
 	defer c.Early.Close()
+	opts.indexCache = captureIndexCache
 	return withStore(ctx, opts.common, func(h *owner.Handle) error {
 		v, err := captureDisks(ctx, h, opts, c)
 		if err != nil {

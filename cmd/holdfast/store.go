@@ -31,8 +31,8 @@ func openStore(ctx context.Context, opts common) (*owner.Handle, error) {
 	h, err := owner.Open(ctx, opts.Store, owner.Options{
 		Store: chunkstore.Options{
 			Log: opts.Log, Fatal: func(err error) { fatal(opts.Console, err) },
-			Rebuild: opts.rebuild,
-			Donor:   func(r chunkstore.Replica) chunkstore.Donor { return newPeer(opts, r.Path, r.StoreID) },
+			Rebuild: opts.rebuild, IndexCache: opts.indexCache,
+			Donor: func(r chunkstore.Replica) chunkstore.Donor { return newPeer(opts, r.Path, r.StoreID) },
 		},
 		Log: opts.Log,
 	})
