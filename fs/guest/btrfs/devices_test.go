@@ -67,7 +67,7 @@ func (m *machine) mounted(fn func(dir string), options ...string) {
 		all := append([]string{"noatime", "device=" + strings.Join(loops, ",device=")}, options...)
 		guesttest.Run(m.t, "mount", "-t", "btrfs", "-o", strings.Join(all, ","), loops[0], dir)
 		defer func() {
-			guesttest.Run(m.t, "umount", dir)
+			guesttest.Unmount(m.t, dir)
 			for _, l := range loops {
 				guesttest.Run(m.t, "btrfs", "device", "scan", "--forget", l)
 			}

@@ -1,11 +1,13 @@
 package guesttest
 
 import (
+	"bytes"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // Mkfs makes an image of size bytes in the test's own directory and runs mkfs
@@ -42,12 +44,27 @@ func Mount(t testing.TB, image string, options ...string) (dir string, unmount f
 			return
 		}
 		mounted = false
-		if out, err := exec.Command("umount", dir).CombinedOutput(); err != nil {
-			t.Errorf("umount %s: %v\n%s", dir, err, out)
-		}
+		Unmount(t, dir)
 	}
 	t.Cleanup(unmount)
 	return dir, unmount
+}
+
+// Unmount unmounts dir. While it is busy it is tried again, for a minute: a command that
+// another test starts has, between fork and exec, all that this process had open there.
+func Unmount(t testing.TB, dir string) {
+	t.Helper()
+	for began := time.Now(); ; time.Sleep(20 * time.Millisecond) {
+		out, err := exec.Command("umount", dir).CombinedOutput()
+		if err == nil {
+			return
+		}
+		if !bytes.Contains(out, []byte("busy")) || time.Since(began) > time.Minute {
+			t.Errorf("umount %s: %v\n%s", dir, err, out)
+			_ = exec.Command("umount", "-l", dir).Run()
+			return
+		}
+	}
 }
 
 // Mounted mounts the image for writing, calls fn and unmounts it.

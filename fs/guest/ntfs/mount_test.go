@@ -53,10 +53,7 @@ func serve(t testing.TB, image string, options ...string) (dir string, server *o
 			return
 		}
 		done = true
-		if out, err := exec.Command("umount", dir).CombinedOutput(); err != nil {
-			t.Errorf("umount %s: %v\n%s", dir, err, out)
-			_ = exec.Command("umount", "-l", dir).Run()
-		}
+		guesttest.Unmount(t, dir)
 		select {
 		case err := <-ended:
 			if err != nil {

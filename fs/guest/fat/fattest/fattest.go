@@ -72,7 +72,7 @@ func Mounted(t testing.TB, image string, fn func(dir string)) {
 	defer guesttest.Run(t, "losetup", "-d", loop)
 	guesttest.Run(t, "mount.exfat-fuse", "-o", "umask=0", loop, dir)
 	defer func() {
-		guesttest.Run(t, "umount", dir)
+		guesttest.Unmount(t, dir)
 		for range 600 { // its process may have it open for a moment still
 			if out, _ := exec.Command("fuser", loop).Output(); len(bytes.TrimSpace(out)) == 0 {
 				return
