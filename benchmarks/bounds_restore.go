@@ -2,10 +2,8 @@ package main
 
 import (
 	"context"
-	"io/fs"
 	"math/rand/v2"
 	"os"
-	"path/filepath"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -66,17 +64,6 @@ func move(ctx context.Context, packs []string, out string, extents [][2]int64, s
 	}
 	err = f.Sync()
 	return Sample{Wall: time.Since(began), Bytes: totalOf(extents)}, err
-}
-
-// packsOf are the pack files of a store.
-func packsOf(store string) (list []string, err error) {
-	err = filepath.WalkDir(filepath.Join(store, "packs"), func(path string, d fs.DirEntry, err error) error {
-		if err == nil && d.Type().IsRegular() {
-			list = append(list, path)
-		}
-		return err
-	})
-	return list, err
 }
 
 // readPacks reads files whole, one read of a region after the other, past the page cache.

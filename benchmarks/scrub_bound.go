@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -73,9 +74,9 @@ func scrubBounds(store string) ([]contestant, error) {
 
 // eachRecord calls do for each record of a store's packs.
 func eachRecord(store string, do func(pack.Entry, []byte) error) error {
-	paths, err := filepath.Glob(filepath.Join(store, "packs", "*", "*.pack"))
-	if err != nil || len(paths) == 0 {
-		return fmt.Errorf("read the packs of %s: %d packs, %w", store, len(paths), err)
+	paths, err := packsOf(store)
+	if err != nil {
+		return err
 	}
 	for _, path := range paths {
 		if err := eachRecordOf(path, do); err != nil {
@@ -83,6 +84,18 @@ func eachRecord(store string, do func(pack.Entry, []byte) error) error {
 		}
 	}
 	return nil
+}
+
+// packsOf are the pack files of a store; none is an error.
+func packsOf(store string) ([]string, error) {
+	paths, err := filepath.Glob(filepath.Join(store, "packs", "*", "*.pack"))
+	if err == nil && len(paths) == 0 {
+		err = errors.New("there are none")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("find the packs of %s: %w", store, err)
+	}
+	return paths, nil
 }
 
 func eachRecordOf(path string, do func(pack.Entry, []byte) error) error {

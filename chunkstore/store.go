@@ -45,9 +45,9 @@ type Options struct {
 // for concurrent use.
 //
 // Own memory: about 64 MiB for the index (block cache and memtables; less with a smaller
-// IndexCache), 1 MiB for
-// each pack being written, and a record for each read under way; once much that is
-// new was asked for, up to 5 MiB for the filter that tells it, and twice that while it
+// IndexCache), 1 MiB for each pack being written, 8 MiB for each whose parity is made, and a
+// record for each read under way; once much that is new was asked for, up to 5 MiB for the
+// filter that tells it, and twice that while it
 // is made anew; 12 MiB at most for where chunks lie, once
 // parts are read; 32 MiB at most for what was made of roots.
 type Store struct {
