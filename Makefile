@@ -1,7 +1,11 @@
 # make demo and make test do all the set-up they need on a fresh Debian with Go.
 
+# What the program never does it need not carry: each start reads all of it. urfave/cli
+# without man pages, net/http without HTTP/2, as sockets in a store speak HTTP/1.1.
+TAGS := urfave_cli_no_docs,nethttpomithttp2
+
 # The sources may lie in a tree that git refuses to read; the version is ours.
-export GOFLAGS := -buildvcs=false $(GOFLAGS)
+export GOFLAGS := -buildvcs=false -tags=$(TAGS) $(GOFLAGS)
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 FUZZTIME ?= 5m
