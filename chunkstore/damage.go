@@ -114,7 +114,7 @@ func (s *Store) Damage(ctx context.Context, fn func(DamagedChunk) error) error {
 func (s *Store) loadDamage() error {
 	for _, n := range s.adopted.Missing {
 		s.noteGone(n)
-		if err := s.clearProof(n); err != nil { // a scrub must not pass over it
+		if err := s.clearProof(n, pebble.NoSync); err != nil { // a scrub must not pass over it
 			return err
 		}
 	}
@@ -234,7 +234,8 @@ func (s *Store) damageOf(id ID) (DamagedChunk, bool, error) {
 
 // noteDamage remembers that a chunk did not come back, durably, unless its
 // place has changed meanwhile. Pack 0 means that the index does not know it. An
-// unreadable chunk that is known to be corrupt stays corrupt.
+// unreadable chunk that is known to be corrupt stays corrupt. The last proof of its pack
+// does not hold any more, also behind a crash.
 func (s *Store) noteDamage(d *pack.Damage) error {
 	if d.Err == nil {
 		d.Err = errors.New("no cause was told")
@@ -251,6 +252,9 @@ func (s *Store) noteDamage(d *pack.Damage) error {
 	if ok != (d.Pack != 0) || ok && (at.pack != d.Pack || int64(at.offset) != d.Offset) {
 		return nil
 	}
+	s.proving.Lock()
+	defer s.proving.Unlock()
+	s.doubt(d.Pack, d.ID, d.Kind != pack.Unreadable)
 	now := time.Now().UTC().Truncate(time.Second)
 	rec := DamagedChunk{ID: d.ID, Kind: d.Kind, Pack: d.Pack, Offset: d.Offset, Length: d.Length, First: now, Last: now, Tried: d.Err.Error()}
 	old, known, err := s.damageOf(d.ID)
@@ -266,7 +270,13 @@ func (s *Store) noteDamage(d *pack.Damage) error {
 			return nil
 		}
 	}
-	if err := s.index.Set(damageKey(d.ID), rec.append(nil), pebble.Sync); err != nil {
+	b := s.index.NewBatch()
+	defer b.Close()
+	err = b.Set(damageKey(d.ID), rec.append(nil), nil)
+	if err = errors.Join(err, s.doubtProofFor(b, d)); err == nil {
+		err = b.Commit(pebble.Sync)
+	}
+	if err != nil {
 		return fmt.Errorf("remember damage of chunk %v: %w", d.ID, err)
 	}
 	if known {
@@ -274,7 +284,7 @@ func (s *Store) noteDamage(d *pack.Damage) error {
 	}
 	s.damage.counter(rec.Kind).Add(1)
 	s.damage.found(d.Pack)
-	return s.doubtProofFor(d)
+	return nil
 }
 
 // forgive adds to a batch that chunk id is whole again, and returns what to
@@ -292,13 +302,17 @@ func (s *Store) forgive(b *pebble.Batch, id ID) (*atomic.Int64, error) {
 
 // noteWhole forgets the damage of a chunk that was just proved at a place, if
 // that is where the index has it.
-func (s *Store) noteWhole(id ID, at place) error {
+func (s *Store) noteWhole(id ID, at place) error { return s.noteWholeBy(id, at, nil) }
+
+// noteWholeBy is noteWhole of who proves the pack: damage that others met in it meanwhile
+// stays.
+func (s *Store) noteWholeBy(id ID, at place, by *doubts) error {
 	if s.damage.lost.Load()+s.damage.unread.Load() == 0 {
 		return nil
 	}
 	s.damage.mu.Lock()
 	defer s.damage.mu.Unlock()
-	if now, ok, err := s.lookup(id); err != nil || !ok || now != at {
+	if now, ok, err := s.lookup(id); err != nil || !ok || now != at || s.isDoubted(id, by) {
 		return err
 	}
 	b := s.index.NewBatch()

@@ -19,7 +19,7 @@ func (s *Store) healRecord(id ID, at place, buf []byte) (rec, plain []byte, err 
 	}
 	s.log.Warn("a damaged chunk was read by the help of its pack's parity", "chunk", id.String(), "pack", packName(at.pack), "offset", at.offset, "blocks", blocks)
 	s.logServed(id, "parity")
-	if err := s.doubtProof(at.pack); err != nil { // a scrub must see it
+	if err := s.doubtProof(at.pack, id); err != nil { // a scrub must see it
 		s.log.Warn("a proof could not be forgotten", "err", err)
 	}
 	return rec, plain, nil

@@ -211,7 +211,7 @@ func (l *Leads) checkPack(ctx context.Context, n uint64, leads []lead) error {
 	}
 	gone := errors.Is(err, fs.ErrNotExist)
 	if err != nil && !gone && proof.Result == PackWhole {
-		if err := l.s.doubtProof(n); err != nil { // a scrub is to look at it; one may have done so by now
+		if err := l.s.doubtProof(n, ID{}); err != nil { // a scrub is to look at it; one may have done so by now
 			return err
 		}
 	}

@@ -8,6 +8,8 @@ import (
 	"io/fs"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2"
+
 	"holdfast/chunkstore/media"
 	"holdfast/chunkstore/pack"
 )
@@ -63,8 +65,8 @@ type ChunkDamage struct {
 }
 
 // ProvePack proves one pack against its own sums and against the index, and
-// remembers what it found: damage, or the damage's end, and the pack's proof.
-// An error means that the proof did not come to its end. It holds about 4 MiB, 8
+// remembers what it found: damage, or the damage's end, and the pack's proof. Damage that
+// others meet in the pack meanwhile does not end by it, and it is no proof then. An error means that the proof did not come to its end. It holds about 4 MiB, 8
 // with Workers, and an entry for each record of the pack. Safe for concurrent use with
 // everything else.
 func (s *Store) ProvePack(ctx context.Context, n uint64, opts ProveOptions) (PackReport, error) {
@@ -73,7 +75,8 @@ func (s *Store) ProvePack(ctx context.Context, n uint64, opts ProveOptions) (Pac
 		return PackReport{Pack: n}, err
 	}
 	defer s.using.unlock(n)
-	p := &packProver{Store: s, ctx: ctx, opts: opts, here: map[ID]proved{}}
+	p := &packProver{Store: s, ctx: ctx, opts: opts, here: map[ID]proved{}, doubts: s.beginProof(n)}
+	defer s.endProof(n)
 	p.Pack = n
 	if err := p.run(); err != nil {
 		return p.PackReport, fmt.Errorf("prove pack %016x: %w", n, err)
@@ -83,9 +86,10 @@ func (s *Store) ProvePack(ctx context.Context, n uint64, opts ProveOptions) (Pac
 	case !p.Known:
 		return p.PackReport, nil
 	case p.Missing, wrong && p.Result == PackWhole:
-		return p.PackReport, s.clearProof(n)
+		return p.PackReport, s.clearProof(n, pebble.Sync)
 	}
-	return p.PackReport, s.setProof(n, PackProof{When: began, Deep: opts.Deep && !wrong, Result: p.Result, Doubted: wrong})
+	proof := PackProof{When: began, Deep: opts.Deep && !wrong, Result: p.Result, Doubted: wrong}
+	return p.PackReport, s.remember(n, proof, p.doubts, p.Bad)
 }
 
 type packProver struct {
@@ -100,6 +104,7 @@ type packProver struct {
 	parity  *pack.Parity
 	file    io.ReaderAt
 	unread  bool
+	doubts  *doubts // that others have had since the proof began
 }
 
 // proved is a record of the pack.

@@ -48,7 +48,7 @@ func (p *packProver) record(e pack.Entry, rec []byte, err error) error {
 	}
 	if p.asKnown && err == nil {
 		p.matched++
-		return errors.Join(p.noteWhole(e.ID, at), p.checkRoot(e, rec))
+		return errors.Join(p.whole(e.ID, at), p.checkRoot(e, rec))
 	}
 	where, ok, lerr := p.lookup(e.ID)
 	if lerr != nil {
@@ -68,7 +68,7 @@ func (p *packProver) record(e pack.Entry, rec []byte, err error) error {
 		return p.damaged(err, ok && where == at || !ok && !p.Known)
 	}
 	if ok && where == at {
-		return errors.Join(p.noteWhole(e.ID, at), p.checkRoot(e, rec))
+		return errors.Join(p.whole(e.ID, at), p.checkRoot(e, rec))
 	}
 	if p.isInflight(e.ID) {
 		return nil
@@ -88,6 +88,9 @@ func (p *packProver) record(e pack.Entry, rec []byte, err error) error {
 	}
 	return p.checkRoot(e, rec)
 }
+
+// whole ends the damage of a chunk of which the pack has a good record.
+func (p *packProver) whole(id ID, at place) error { return p.noteWholeBy(id, at, p.doubts) }
 
 // checkRoot looks for the root of a record in the index. One that is not there,
 // and was not dropped, was lost.
@@ -145,7 +148,7 @@ func (p *packProver) damaged(err error, here bool) error {
 	}
 	p.Bad = append(p.Bad, c)
 	if c.Healable {
-		return p.noteWhole(d.ID, at)
+		return p.whole(d.ID, at)
 	}
 	return p.noteDamage(d)
 }

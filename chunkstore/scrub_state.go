@@ -8,8 +8,6 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
-
-	"holdfast/chunkstore/pack"
 )
 
 // PackResult is how a pack's last proof ended. The numbers are on disk.
@@ -111,19 +109,14 @@ func parseProof(v []byte) PackProof {
 // is not synced in this process: without a sync a kill undid all of it.
 const proofPause = time.Second
 
-func (s *Store) setProof(n uint64, p PackProof) error {
+// writeProof remembers a proof. One that did not find the pack whole is synced: a kill must
+// not bring one back that did. The caller holds proving.
+func (s *Store) writeProof(n uint64, p PackProof) error {
 	how := pebble.NoSync
 	last, now := s.proofsSynced.Load(), time.Now()
-	if (last == nil || now.Sub(*last) >= proofPause) && s.proofsSynced.CompareAndSwap(last, &now) {
+	if (last == nil || now.Sub(*last) >= proofPause) && s.proofsSynced.CompareAndSwap(last, &now) || p.Result != PackWhole {
 		how = pebble.Sync
 	}
-	s.proving.Lock()
-	defer s.proving.Unlock()
-	return s.writeProof(n, p, how)
-}
-
-// writeProof is setProof of a caller who holds proving.
-func (s *Store) writeProof(n uint64, p PackProof, how *pebble.WriteOptions) error {
 	if err := s.index.Set(proofKey(n), p.append(nil), how); err != nil {
 		return fmt.Errorf("remember proof of pack %016x: %w", n, err)
 	}
@@ -131,45 +124,11 @@ func (s *Store) writeProof(n uint64, p PackProof, how *pebble.WriteOptions) erro
 }
 
 // clearProof makes the next scrub look at a pack, however new its proof is.
-func (s *Store) clearProof(n uint64) error {
-	if err := s.index.Delete(proofKey(n), pebble.NoSync); err != nil {
+func (s *Store) clearProof(n uint64, how *pebble.WriteOptions) error {
+	if err := s.index.Delete(proofKey(n), how); err != nil {
 		return fmt.Errorf("forget proof of pack %016x: %w", n, err)
 	}
 	return nil
-}
-
-// doubtProof is clearProof where the last proof found the pack whole. Another stays: no
-// scrub passes over it, and it alone may tell of damage that parity heals.
-func (s *Store) doubtProof(n uint64) error {
-	s.proving.Lock()
-	defer s.proving.Unlock()
-	if p, err := s.proof(n); err != nil || p.Result != PackWhole {
-		return err
-	}
-	return s.clearProof(n)
-}
-
-// doubtProofFor is doubtProof for damage that was found in the pack. A proof that told of
-// some before goes on telling of it; where chunks are lost now, it says that.
-func (s *Store) doubtProofFor(d *pack.Damage) error {
-	s.proving.Lock()
-	defer s.proving.Unlock()
-	p, err := s.proof(d.Pack)
-	if err != nil || p.Result == PackUnproved {
-		return err
-	}
-	if p.Result == PackWhole {
-		return s.clearProof(d.Pack)
-	}
-	was := p
-	p.Doubted, p.Deep = true, false
-	if p.Result == PackHealable && d.Kind != pack.Unreadable {
-		p.Result = PackDamaged
-	}
-	if p == was {
-		return nil
-	}
-	return s.writeProof(d.Pack, p, pebble.NoSync)
 }
 
 // KnownPack is a pack as the index knows it.

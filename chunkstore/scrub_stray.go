@@ -78,7 +78,7 @@ func (p *packProver) stray(id ID, at place) error {
 	case got == len(b):
 		if _, err = p.codec.Decode(nil, b, id); err == nil { // the footer's fault is told already
 			p.loose = append(p.loose, stray{id, at})
-			return p.noteWhole(id, at)
+			return p.whole(id, at)
 		}
 	case err == nil:
 		kind, err = pack.Unreadable, fmt.Errorf("only %d of %d bytes came, without an error", got, len(b))
