@@ -49,6 +49,19 @@ func (s *Store) Root(_ context.Context, name string) ([]byte, error) {
 	return append([]byte(nil), v...), nil
 }
 
+// RootID returns the id of the chunk that is the record of a root.
+func (s *Store) RootID(ctx context.Context, name string) (ID, error) {
+	body, err := s.Root(ctx, name)
+	if err != nil {
+		return ID{}, err
+	}
+	plain, err := encodeRoot(name, body)
+	if err != nil {
+		return ID{}, err
+	}
+	return s.codec.ID(plain), nil
+}
+
 // Roots implements Roots.
 func (s *Store) Roots(ctx context.Context, prefix, from string, fn func(name string, body []byte) bool) error {
 	lower := rootKey(max(prefix, from))

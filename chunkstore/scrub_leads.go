@@ -100,16 +100,37 @@ func (l *Leads) AddAll(ctx context.Context, ids []ID) (lacking []ID, err error) 
 	return lacking, nil
 }
 
+// AddRoot takes in the pack that holds the record of a root. Its entry is not judged: what
+// is read of a root is what the index has, and a repair stores a record that is lost anew.
+func (l *Leads) AddRoot(ctx context.Context, name string) error {
+	id, err := l.s.RootID(ctx, name)
+	if errors.Is(err, ErrNotFound) {
+		return nil // dropped meanwhile
+	}
+	if err != nil {
+		return err
+	}
+	at, ok, err := l.s.lookup(id)
+	if err != nil || !ok {
+		return err
+	}
+	return l.use(at.pack)
+}
+
+// use takes note of a pack to which an entry leads.
+func (l *Leads) use(n uint64) (err error) {
+	if _, had := l.packs[n]; had {
+		return nil
+	}
+	if l.packs[n], err = l.s.isInUse(n); err != nil || l.Found == nil {
+		return err
+	}
+	return l.Found(n)
+}
+
 func (l *Leads) take(ctx context.Context, e lead) (err error) {
-	if _, had := l.packs[e.at.pack]; !had {
-		if l.packs[e.at.pack], err = l.s.isInUse(e.at.pack); err != nil {
-			return err
-		}
-		if l.Found != nil {
-			if err := l.Found(e.at.pack); err != nil {
-				return err
-			}
-		}
+	if err := l.use(e.at.pack); err != nil {
+		return err
 	}
 	if l.list = append(l.list, e); len(l.list) < l.most {
 		return nil

@@ -222,7 +222,7 @@ func TestBackgroundMends(t *testing.T) {
 	want := map[[2]string]bool{}
 	for _, c := range hurt.Chunks {
 		for _, u := range c.Uses {
-			want[[2]string{u.VM, u.Version}] = true
+			want[[2]string{u.VM, u.Version}] = u.Kind != UseManifest || want[[2]string{u.VM, u.Version}]
 		}
 	}
 	for _, c := range w.versions {

@@ -51,6 +51,9 @@ func GuestFiles(ctx context.Context, store Versions, r *HurtReport) error {
 	byVersion := map[[2]string][]Use{}
 	for _, c := range r.Chunks {
 		for _, u := range c.Uses {
+			if u.Kind == UseManifest {
+				continue
+			}
 			k := [2]string{u.VM, u.Version}
 			byVersion[k] = append(byVersion[k], u)
 		}

@@ -12,13 +12,18 @@ import (
 	"holdfast/chunkstore/pack"
 )
 
+// UseManifest is the kind of a use that is none of a disk's: the record of the version
+// itself. What is read of it is what the index has, so all of the version comes back; an
+// index that is made anew lacks it, unless a repair has stored it anew.
+const UseManifest = "manifest"
+
 // Use is one place where a version uses a damaged chunk. For a map it is the
 // span of the disk that the map describes.
 type Use struct {
 	VM      string `json:"vm"`
 	Version string `json:"version"`
-	Disk    string `json:"disk"`
-	Kind    string `json:"kind"` // data, region map or disk map
+	Disk    string `json:"disk"` // none of a manifest
+	Kind    string `json:"kind"` // data, region map, disk map or manifest
 	Offset  int64  `json:"offset"`
 	Length  int64  `json:"length"`
 }
@@ -130,10 +135,26 @@ func hurtOf(ctx context.Context, store *chunkstore.Store, only *catalog.Version,
 			r.Unlisted++
 		}
 	}
+	useRoot := func(vm, version string) error {
+		id, err := store.RootID(ctx, catalog.RootName(vm, version))
+		if i, listed := at[id]; listed && err == nil {
+			r.Chunks[i].Uses = append(r.Chunks[i].Uses, Use{VM: vm, Version: version, Kind: UseManifest})
+		}
+		if errors.Is(err, chunkstore.ErrNotFound) {
+			return nil // forgotten meanwhile
+		}
+		return err
+	}
 	if only != nil {
+		if err := useRoot(only.VM, only.ID); err != nil {
+			return r, err
+		}
 		return r, w.disks(ctx, version{only.VM, only.ID, only}, use)
 	}
 	err = w.versions(ctx, "", func(v version, err error) error {
+		if err := useRoot(v.vm, v.id); err != nil {
+			return err
+		}
 		if err != nil {
 			r.Manifests = append(r.Manifests, v.vm+"@"+v.id)
 			return nil

@@ -27,9 +27,13 @@ func (w *walk) leadsOf(ctx context.Context, vm string, leads *chunkstore.Leads) 
 	return err
 }
 
-// leads takes in where the index has every chunk of a version. It goes on behind maps
-// that don't come, and reports whether it came to all there is.
+// leads takes in where the index has every chunk of a version, and the pack of its
+// manifest. It goes on behind maps that don't come, and reports whether it came to all there
+// is.
 func (w *walk) leads(ctx context.Context, v version, leads *chunkstore.Leads) (all bool, err error) {
+	if err := leads.AddRoot(ctx, catalog.RootName(v.vm, v.id)); err != nil {
+		return false, err
+	}
 	all = true
 	for i := range v.Disks {
 		ended, err := w.diskLeads(ctx, v.Disks[i].Map, leads)

@@ -267,6 +267,9 @@ func (w *world) named(t testing.TB, failed []span, hurt *HurtReport, where strin
 	var uses []span
 	for _, c := range hurt.Chunks {
 		for _, u := range c.Uses {
+			if u.Kind == UseManifest { // nothing that is read
+				continue
+			}
 			uses = append(uses, span{u.VM, u.Version, u.Offset, u.Offset + u.Length})
 		}
 	}

@@ -110,6 +110,10 @@ func printHurtChunk(opts common, c heal.HurtChunk) error {
 	}
 	_, err := fmt.Fprintf(opts.Out, "chunk %s is %s (%s)%s\n", c.ID, c.Kind, where, seen)
 	for _, u := range c.Uses {
+		if u.Kind == heal.UseManifest {
+			_, err = fmt.Fprintf(opts.Out, "  %s@%s: its manifest\n", nameText(u.VM), u.Version)
+			continue
+		}
 		_, err = fmt.Fprintf(opts.Out, "  %s@%s %s: %s at %d (%s)\n", nameText(u.VM), u.Version, nameText(u.Disk), sizeText(u.Length), u.Offset, u.Kind)
 	}
 	if len(c.Uses) == 0 {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -9,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -18,6 +20,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"holdfast/chunkstore/pack"
 	"holdfast/fs"
 )
 
@@ -73,7 +76,7 @@ func scripts(dir string, seen *statuses) testscript.Params {
 			return os.MkdirAll(filepath.Join(env.WorkDir, "mnt"), 0o755)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"mkdisk": makeDisk, "poke": poke, "rot": rot, "rotbit": rotBit, "waitfor": waitFor, "waitstate": waitState, "waitout": waitOut, "bootsector": bootSector,
+			"mkdisk": makeDisk, "poke": poke, "rot": rot, "rotbit": rotBit, "losesmallest": loseSmallest, "waitfor": waitFor, "waitstate": waitState, "waitout": waitOut, "bootsector": bootSector,
 			"index": hurtIndex, "losepack": losePack,
 			"exits": func(ts *testscript.TestScript, _ bool, args []string) {
 				want, err := strconv.Atoi(args[0])
@@ -157,26 +160,43 @@ func rot(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(os.WriteFile(largest, b, 0o600))
 }
 
-func largestPack(ts *testscript.TestScript, store string) (largest string) {
-	var size int64
+func largestPack(ts *testscript.TestScript, store string) string {
+	all := packsBySize(ts, store)
+	return all[len(all)-1]
+}
+
+// packsBySize lists the paths of a store's packs, the smallest first.
+func packsBySize(ts *testscript.TestScript, store string) (all []string) {
+	sizes := map[string]int64{}
 	err := filepath.Walk(filepath.Join(ts.MkAbs(store), "packs"), func(path string, info os.FileInfo, err error) error {
-		if err == nil && info.Mode().IsRegular() && info.Size() > size {
-			largest, size = path, info.Size()
+		if err == nil && info.Mode().IsRegular() {
+			sizes[path] = info.Size()
+			all = append(all, path)
 		}
 		return err
 	})
 	ts.Check(err)
-	return largest
+	slices.SortFunc(all, func(a, b string) int { return cmp.Compare(sizes[a], sizes[b]) })
+	return all
 }
 
-// rotBit STORE flips one bit in the middle of the store's largest pack.
+// rotBit STORE flips one bit in the middle of the store's largest pack; with «smallest» in
+// the first record of the smallest one.
 func rotBit(ts *testscript.TestScript, _ bool, args []string) {
-	path := largestPack(ts, args[0])
+	path, at := largestPack(ts, args[0]), 0
+	if len(args) > 1 {
+		path, at = packsBySize(ts, args[0])[0], pack.HeaderLen+pack.RecordHeaderLen
+	}
 	b, err := os.ReadFile(path)
 	ts.Check(err)
-	b[len(b)/2] ^= 1
+	b[cmp.Or(at, len(b)/2)] ^= 1
 	ts.Check(os.Chmod(path, 0o600))
 	ts.Check(os.WriteFile(path, b, 0o600))
+}
+
+// loseSmallest STORE removes the store's smallest pack.
+func loseSmallest(ts *testscript.TestScript, _ bool, args []string) {
+	ts.Check(os.Remove(packsBySize(ts, args[0])[0]))
 }
 
 // waitState REF STATE waits until a version is in a state.

@@ -38,7 +38,8 @@ each byte of a disk is compared with an image file or a block device, too; what 
 version left out, and the guest on the source does not use, is no difference. What of
 the version does not come back is named with what differs, and ends nothing. Give all
 disks of a VM whose volumes lie on several. A version of which everything comes back is
-valid; where that takes the parity of a pack, the status is 3 and the pack is named.`,
+valid; where that takes the parity of a pack, or the record of the version itself is lost
+and only the index still has it, the status is 3 and what is to be repaired is named.`,
 		BashComplete: completeVMs,
 		CustomHelpTemplate: commandHelp(`
 holdfast verify web
@@ -121,8 +122,12 @@ func verifyStatus(r *heal.VerifyReport) error {
 			return withStatus(exitDamage, err)
 		}
 		return err
-	case len(r.Hurt.Packs) > 0:
-		what := fmt.Sprintf("version %s of %q comes back, but %s that it uses must be repaired", r.Version, r.VM, countText(int64(len(r.Hurt.Packs)), "pack"))
+	case len(r.Hurt.Packs)+len(r.Hurt.Chunks) > 0:
+		what := countText(int64(len(r.Hurt.Packs)), "pack") + " that it uses"
+		if len(r.Hurt.Packs) == 0 { // its pack is gone
+			what = "its manifest"
+		}
+		what = fmt.Sprintf("version %s of %q comes back, but %s must be repaired", r.Version, r.VM, what)
 		if len(r.Differ) > 0 {
 			what += "; and version and source differ"
 		}
