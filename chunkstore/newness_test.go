@@ -9,10 +9,12 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 
 	"holdfast/chunkstore/pack"
 )
@@ -90,6 +92,58 @@ func openMade(t *testing.T, mem vfs.FS, of baseHead, in []ID) *base {
 }
 
 // TestFoldedFilter: a base made of another one and of ids has all of both, and what was bad
+// TestLackedChunksAreNotReadAgain: of as many new chunks as two packs hold, which are asked
+// for again before they enter, five in six are answered without their line; and what
+// remembers that they are not there answers for no member, also where it is empty.
+func TestLackedChunksAreNotReadAgain(t *testing.T) {
+	const n, inTwoPacks = 50000, 10000
+	rnd := rand.NewChaCha8([32]byte{7})
+	draw := func() (id ID) { rnd.Read(id[:]); return id }
+	var in []ID
+	for range n {
+		id := draw()
+		clear(id[16:]) // as is what nothing was put into yet
+		in = append(in, id)
+	}
+	slices.SortFunc(in, func(a, b ID) int { return bytes.Compare(a[:], b[:]) })
+	var reads atomic.Int64
+	mem := vfs.NewMem()
+	openMade(t, mem, baseHead{packSet{[2]uint64{1, 2}, 3}, n * 20 / 8 / lineLen}, in).close()
+	b, err := openBase(errorfs.Wrap(mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if op.Kind == errorfs.OpFileReadAt {
+			reads.Add(1)
+		}
+		return nil
+	})), "/base")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.close()
+	var lacked []ID
+	for len(lacked) < inTwoPacks {
+		id := draw()
+		if may, sure := b.mayHave(id); !sure {
+			t.Fatal("a line can't be read")
+		} else if !may {
+			lacked = append(lacked, id)
+		}
+	}
+	reads.Store(0)
+	for _, id := range lacked {
+		if may, sure := b.mayHave(id); may || !sure {
+			t.Fatalf("%v: a second answer is another one: %v, %v", id, may, sure)
+		}
+	}
+	if got := reads.Load(); got > inTwoPacks/6 {
+		t.Errorf("%d of %d lines were read again", got, inTwoPacks)
+	}
+	for _, id := range in {
+		if may, _ := b.mayHave(id); !may {
+			t.Fatalf("member %v is missed", id)
+		}
+	}
+}
+
 // of the first may have had anything.
 func TestFoldedFilter(t *testing.T) {
 	rnd := rand.NewChaCha8([32]byte{7})

@@ -76,7 +76,7 @@ func scripts(dir string, seen *statuses) testscript.Params {
 			return os.MkdirAll(filepath.Join(env.WorkDir, "mnt"), 0o755)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"mkdisk": makeDisk, "poke": poke, "rot": rot, "rotbit": rotBit, "losesmallest": loseSmallest, "waitfor": waitFor, "waitstate": waitState, "waitout": waitOut, "bootsector": bootSector,
+			"mkdisk": makeDisk, "poke": poke, "rot": rot, "rotbit": rotBit, "losesmallest": loseSmallest, "indexoption": indexOption, "waitfor": waitFor, "waitstate": waitState, "waitout": waitOut, "bootsector": bootSector,
 			"index": hurtIndex, "losepack": losePack,
 			"exits": func(ts *testscript.TestScript, _ bool, args []string) {
 				want, err := strconv.Atoi(args[0])
@@ -197,6 +197,20 @@ func rotBit(ts *testscript.TestScript, _ bool, args []string) {
 // loseSmallest STORE removes the store's smallest pack.
 func loseSmallest(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(os.Remove(packsBySize(ts, args[0])[0]))
+}
+
+// indexOption STORE KEY VALUE looks at how the index was opened last.
+func indexOption(ts *testscript.TestScript, _ bool, args []string) {
+	all, err := filepath.Glob(filepath.Join(ts.MkAbs(args[0]), "index", "OPTIONS-*"))
+	ts.Check(err)
+	if len(all) == 0 {
+		ts.Fatalf("the index has no options")
+	}
+	b, err := os.ReadFile(slices.Max(all))
+	ts.Check(err)
+	if want := fmt.Sprintf("%s=%s\n", args[1], args[2]); !strings.Contains(string(b), want) {
+		ts.Fatalf("%s lacks %q:\n%s", slices.Max(all), want, b)
+	}
 }
 
 // waitState REF STATE waits until a version is in a state.
