@@ -84,6 +84,7 @@ type scrub struct {
 	hurt   []target                     // packs with chunks that did not come back
 	back   int                          // chunks and roots that this round has brought back from elsewhere
 	looked *int64                       // finds of damage when copies were last looked for; nil: never
+	made   map[uint64]bool              // packs that were mended or made here, of records that were proved
 }
 
 // work lists packs, proves them and mends what they have lost. It returns how many packs
@@ -284,6 +285,10 @@ func (s *scrub) mend(ctx context.Context, found chunkstore.PackReport) error {
 		return nil
 	}
 	s.report.Repairs = append(s.report.Repairs, viewRepair(done))
+	if s.made == nil {
+		s.made = map[uint64]bool{}
+	}
+	s.made[done.New], s.made[found.Pack] = true, true
 	return nil
 }
 

@@ -2,6 +2,7 @@ package heal
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -36,17 +37,21 @@ func markHurt(store *chunkstore.Store, hurt *HurtReport, when time.Time) error {
 
 // markAll marks every version after a scrub of the whole store: damaged where
 // it uses a damaged chunk, valid where all packs were proved since it was
-// captured.
+// captured. One that came meanwhile, with an older time of capture as a replicated one has,
+// is left as it is: its packs are proved by nobody yet.
 func (s *scrub) markAll(ctx context.Context, hurt *HurtReport) error {
 	if err := markHurt(s.store, hurt, s.began); err != nil {
 		return err
 	}
 	oldest := s.began
-	unproved := false
+	unproved, fresh := false, map[uint64]bool{}
 	err := s.store.KnownPacks(ctx, func(p chunkstore.KnownPack) error {
 		switch {
 		case p.Proof.Result == chunkstore.PackUnproved || p.Proof.Result == chunkstore.PackUnreadable:
 			unproved = unproved || p.Proof.Result == chunkstore.PackUnreadable
+			if !s.made[p.Number] {
+				fresh[p.Number] = true
+			}
 		case p.Proof.When.Before(oldest):
 			oldest = p.Proof.When
 		}
@@ -64,8 +69,27 @@ func (s *scrub) markAll(ctx context.Context, hurt *HurtReport) error {
 		if st, err := State(s.store, v.vm, v.id); err != nil || st.Lasting {
 			return err // its maps do not fit, which a validation alone tells
 		}
+		if came, err := s.liesIn(ctx, v, fresh); err != nil || came {
+			return err
+		}
 		return s.store.SetRootState(catalog.RootName(v.vm, v.id), chunkstore.RootState{State: chunkstore.Valid, When: s.began})
 	})
+}
+
+// liesIn reports whether the manifest of a version lies in one of the packs, or nowhere.
+func (s *scrub) liesIn(ctx context.Context, v version, packs map[uint64]bool) (bool, error) {
+	if len(packs) == 0 {
+		return false, nil
+	}
+	id, err := s.store.RootID(ctx, catalog.RootName(v.vm, v.id))
+	if errors.Is(err, chunkstore.ErrNotFound) {
+		return true, nil // forgotten meanwhile
+	}
+	if err != nil {
+		return false, err
+	}
+	n, known, err := s.store.PackOf(id)
+	return packs[n] || !known, err
 }
 
 // VerifyReport is the result of a validation.
