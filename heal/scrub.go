@@ -417,13 +417,28 @@ func (s *scrub) sumUp(ctx context.Context) error {
 			return err
 		}
 	}
-	hurt, err := hurtOf(ctx, s.store, nil, s.gently)
+	hurt, all, err := s.hurtNow(ctx)
 	if err != nil {
 		return err
 	}
 	s.report.Left = *hurt
-	if s.opts.VM != "" {
+	if s.opts.VM != "" || !all {
 		return markHurt(s.store, hurt, s.began)
 	}
 	return s.markAll(ctx, hurt)
+}
+
+// hurtNow is Hurt with what is found meanwhile: to follow the maps of all versions takes
+// its time, and none is to be marked valid for which a read has found damage just then.
+// all says that nothing more was found since it last began.
+func (s *scrub) hurtNow(ctx context.Context) (hurt *HurtReport, all bool, err error) {
+	for n := 0; n < verifyRounds && !all; n++ {
+		found, _ := s.store.DamageChanges()
+		if hurt, err = hurtOf(ctx, s.store, nil, s.gently); err != nil {
+			return nil, false, err
+		}
+		now, _ := s.store.DamageChanges()
+		all = now == found
+	}
+	return hurt, all, nil
 }

@@ -13,6 +13,7 @@ import (
 
 	"holdfast/chunkstore"
 	"holdfast/chunkstore/catalog"
+	"holdfast/chunkstore/pack"
 )
 
 // onRead calls do once, when a pack is read for which want is true, after arm.
@@ -71,5 +72,50 @@ func TestScrubMarksNoNewcomer(t *testing.T) {
 		if st, err := State(s, "late", w.versions[0].id); err != nil || st.State != chunkstore.Valid {
 			t.Errorf("%+v: behind the next scrub it is %v, %v", opts, st.State, err)
 		}
+	}
+}
+
+// TestScrubMarksByAllDamage: damage that a read finds while a scrub looks for the versions
+// that use what it knows marks those versions, too: none of them is called valid.
+func TestScrubMarksByAllDamage(t *testing.T) {
+	w, mem, c, parts := provedWorld(t)
+	s := openWorld(t, mem)
+	first := w.versions[0]
+	theirs := chunksOf(t, s, first.vm, first.id)
+	maps, ok, err := s.PackOf(theirs[pack.KindRegionMap][0])
+	if err := errors.Join(err, s.Close()); err != nil || !ok || c.vm > first.vm {
+		t.Fatal(ok, err, c.vm) // whose maps are followed first
+	}
+	known, later := theirs[pack.KindData][len(theirs[pack.KindData])-1], parts[pack.KindData][0]
+	changeIndex(t, mem, func(all places, set func(k, v []byte)) {
+		for _, id := range []pack.ID{known, later} {
+			at := all[id]
+			at.offset += 8
+			set(chunkAt(id), at.bytes())
+		}
+	})
+	find := func(id pack.ID) {
+		if _, err := s.Get(t.Context(), id, nil); err == nil {
+			t.Error("a chunk that is led astray came back")
+		}
+	}
+	found := false
+	on := &onRead{want: func(name string) bool { return name == packText(maps)+".pack" }, do: func() { found = true; find(later) }}
+	s = openWorld(t, on.wrap(mem))
+	defer s.Close()
+	find(known)
+	on.armed.Store(true)
+	sum := &scrub{store: s, began: time.Now(), pace: newPace(0), report: new(Report)}
+	sum.opts.fill()
+	if err := sum.sumUp(t.Context()); err != nil || !found {
+		t.Fatal(err, found)
+	}
+	for _, v := range []content{first, c} {
+		if st := stateOf(t, s, v); st != chunkstore.Hurt {
+			t.Errorf("version %s of %s is %v", v.id, v.vm, st)
+		}
+	}
+	if len(sum.report.Left.Chunks) != 2 {
+		t.Errorf("the report names %d chunks", len(sum.report.Left.Chunks))
 	}
 }
