@@ -3,6 +3,7 @@ package ext4
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"holdfast/fs/guest"
 )
@@ -44,6 +45,11 @@ type tables struct {
 	fn      func(n guest.Node, size int64, e guest.Extent) bool
 	budget  uint64 // of extents
 	stopped bool
+
+	// Used again and again: one of each for every inode and group is garbage that takes
+	// as long to make as all else that the walk does with them.
+	at    inode
+	piece []byte
 }
 
 // group walks the inodes of a group that may be in use.
@@ -61,7 +67,7 @@ func (t *tables) group(ctx context.Context, number uint32, g group) error {
 	}
 	size := sb.inodeSize
 	first := number*sb.inodesPerGroup + 1
-	piece := make([]byte, min(tablePiece, uint64(count)*uint64(size)))
+	piece := t.room(int(min(tablePiece, uint64(count)*uint64(size))))
 	for done := uint32(0); done < count && !t.stopped && t.budget > 0; {
 		n := min(uint32(len(piece))/size, count-done)
 		off := int64(g.table)*int64(sb.blockSize) + int64(done)*int64(size)
@@ -78,6 +84,12 @@ func (t *tables) group(ctx context.Context, number uint32, g group) error {
 	return nil
 }
 
+// room returns n bytes that hold anything, until the next call.
+func (t *tables) room(n int) []byte {
+	t.piece = slices.Grow(t.piece[:0], n)
+	return t.piece[:n]
+}
+
 // inode gives the extents of one file. Damage ends the file, not the walk.
 func (t *tables) inode(ctx context.Context, number uint32, b []byte) error {
 	f := t.fs
@@ -90,7 +102,8 @@ func (t *tables) inode(ctx context.Context, number uint32, b []byte) error {
 	} else if le.Uint16(b)&modeType != modeFile || f.checkInode(number, b) != nil {
 		return nil
 	}
-	in, err := f.parseInode(number, b, changes)
+	in := &t.at
+	err := f.parseInto(in, number, b, changes)
 	if err != nil || in.links == 0 || in.size == 0 || !in.is(modeFile) || in.flags&(flagEAInode|flagInline|flagEncrypted) != 0 {
 		return nil
 	}

@@ -150,7 +150,16 @@ func (f *FS) checkInode(number uint32, b []byte) error {
 
 // parseInode reads an inode from b, which stays part of it.
 func (f *FS) parseInode(number uint32, b []byte, changes *fastInode) (*inode, error) {
-	in := &inode{
+	in := new(inode)
+	if err := f.parseInto(in, number, b, changes); err != nil {
+		return nil, err
+	}
+	return in, nil
+}
+
+// parseInto is parseInode into an inode that is there, whatever it held.
+func (f *FS) parseInto(in *inode, number uint32, b []byte, changes *fastInode) error {
+	*in = inode{
 		number: number, mode: le.Uint16(b), links: le.Uint16(b[0x1a:]), flags: le.Uint32(b[0x20:]),
 		uid:        uint32(le.Uint16(b[2:])) | uint32(le.Uint16(b[0x78:]))<<16,
 		gid:        uint32(le.Uint16(b[0x18:])) | uint32(le.Uint16(b[0x7a:]))<<16,
@@ -170,19 +179,19 @@ func (f *FS) parseInode(number uint32, b []byte, changes *fastInode) (*inode, er
 		size |= uint64(le.Uint32(b[0x6c:])) << 32
 	}
 	if in.size = int64(size); in.size < 0 {
-		return nil, guest.Corrupt("ext4 inode %d: its size is negative", number)
+		return guest.Corrupt("ext4 inode %d: its size is negative", number)
 	}
 	extra := 0
 	if len(b) > goodInodeSize {
 		extra = int(le.Uint16(b[inodeExtra:]))
 		if extra > len(b)-goodInodeSize || extra%4 != 0 {
-			return nil, guest.Corrupt("ext4 inode %d: %d bytes of extra fields", number, extra)
+			return guest.Corrupt("ext4 inode %d: %d bytes of extra fields", number, extra)
 		}
 		in.xattrs = b[goodInodeSize+extra:]
 	}
 	in.parseTimes(b[:goodInodeSize+extra])
 	changes.apply(in)
-	return in, nil
+	return nil
 }
 
 // parseTimes reads the times; b ends where the extra fields do.
