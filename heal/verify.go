@@ -49,6 +49,8 @@ type verifying struct {
 	r      *VerifyReport
 	pace   *pace
 	proved map[uint64]bool // packs, now
+	used   map[uint64]bool // packs, in the last round
+	found  int64           // finds of damage when that began
 	all    bool            // the last round came to every chunk, and each came back
 	hurts  bool            // something of the version is known to be hurt
 	lost   bool            // and not only what can't be read
@@ -77,18 +79,23 @@ func (p *verifying) run(ctx context.Context) error {
 		if again, err = p.round(ctx); err != nil {
 			return err
 		}
+		if again || p.hurts || len(p.r.Problems) > 0 {
+			continue
+		}
+		if err := p.fit(ctx); err != nil {
+			return err
+		}
+		// It reads all maps: others may have found damage, and marked the version, by now.
+		again = p.store.FoundIn(p.used, p.found)
 	}
-	if p.hurts || len(p.r.Problems) > 0 {
-		return nil
-	}
-	return p.fit(ctx)
+	return nil
 }
 
 // round follows the version's maps, proves the packs that they lead to, and holds
 // against them where the index has each chunk. It reports whether anything of the
 // version has changed meanwhile; what others have found of theirs is no such change.
 func (p *verifying) round(ctx context.Context) (again bool, err error) {
-	found, _ := p.store.DamageChanges()
+	p.found, _ = p.store.DamageChanges()
 	leads := p.store.NewLeads()
 	leads.Reader = func(r io.ReaderAt) io.ReaderAt { return &paced{r, ctx, p.pace, new(Progress)} }
 	w := newWalk(p.store)
@@ -103,11 +110,12 @@ func (p *verifying) round(ctx context.Context) (again bool, err error) {
 	if err := leads.Check(ctx); err != nil {
 		return false, err
 	}
-	if err := p.hurt(ctx, leads.Packs()); err != nil {
+	p.used = leads.Packs()
+	if err := p.hurt(ctx, p.used); err != nil {
 		return false, err
 	}
 	p.all = all && !leads.Hurt
-	if pruned || leads.Moved || p.store.FoundIn(leads.Packs(), found) {
+	if pruned || leads.Moved || p.store.FoundIn(p.used, p.found) {
 		return true, nil
 	}
 	if !p.all && !p.hurts && len(p.r.Problems) == 0 {

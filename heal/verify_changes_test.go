@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 
 	"holdfast/chunkstore"
@@ -159,6 +160,69 @@ func TestValidationOfInflight(t *testing.T) {
 		t.Errorf("afterwards it is %v", st)
 	}
 	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestVerifyTellsLateDamage: damage that others find in a version's packs while its maps are
+// read for the last time, when all is proved, is told: it is not called valid over what
+// they have marked.
+func TestVerifyTellsLateDamage(t *testing.T) {
+	_, mem, c, parts := provedWorld(t)
+	var s *chunkstore.Store
+	var reads, last atomic.Int64
+	var maps string
+	var data []string // the pack of a chunk of data
+	late := parts[pack.KindData][1]
+	fsys := errorfs.Wrap(mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if op.Kind == errorfs.OpFileReadAt && maps != "" && strings.HasSuffix(op.Path, maps) && reads.Add(1) == last.Load() {
+			zero(t, mem, data[0])
+			if _, err := s.Get(context.Background(), late, nil); err == nil {
+				t.Error("a chunk came back from zeros")
+			}
+		}
+		return nil
+	}))
+	open := func() {
+		maps = ""
+		s = openWorld(t, fsys)
+		of, _, err := s.PackOf(parts[pack.KindRegionMap][0])
+		n, _, derr := s.PackOf(late)
+		if err := errors.Join(err, derr); err != nil {
+			t.Fatal(err)
+		}
+		maps = packText(of) + ".pack"
+		data = slices.DeleteFunc(packPaths(t, mem), func(path string) bool { return !strings.Contains(path, packText(n)) })
+		reads.Store(0)
+	}
+	open()
+	if r := mustVerify(t, s, c, Options{}); r.State != chunkstore.Valid.String() {
+		t.Fatal(r.Words())
+	}
+	last.Store(reads.Load())
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	open()
+	defer s.Close()
+	r := mustVerify(t, s, c, Options{})
+	if st := stateOf(t, s, c); r.State != chunkstore.Hurt.String() || st != chunkstore.Hurt || len(r.Hurt.Chunks) == 0 || reads.Load() < last.Load() {
+		t.Errorf("it is %s, its state %v, %d chunks are hurt", r.State, st, len(r.Hurt.Chunks))
+	}
+}
+
+// zero writes zeros over all of a file, in place: who has it open sees them.
+func zero(t *testing.T, fsys vfs.FS, path string) {
+	t.Helper()
+	f, err := fsys.OpenReadWrite(path, "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	st, err := f.Stat()
+	if err == nil {
+		_, err = f.WriteAt(make([]byte, st.Size()), 0)
+	}
+	if err := errors.Join(err, f.Close()); err != nil {
 		t.Fatal(err)
 	}
 }
