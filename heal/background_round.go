@@ -88,7 +88,7 @@ func (r *round) finish(ctx context.Context, s *scrub) error {
 		r.log.Error("the scrub in the background found something", "kind", string(f.Kind), "pack", f.Pack, "what", f.Text, "healable", f.Healable)
 	}
 	if len(s.report.Repairs) == 0 && s.report.Lost == 0 {
-		return nil
+		return s.quarantine(ctx) // of a repair that was stopped before
 	}
 	for _, do := range []func(context.Context) error{s.rescue, s.donate, s.lookAgain, s.quarantine} {
 		if err := do(ctx); err != nil {

@@ -243,6 +243,57 @@ func TestBackgroundMends(t *testing.T) {
 	after.whole(t, s, "captured again")
 }
 
+// TestBackgroundEndsRepairs: a repair that was stopped before the old pack was out of the way
+// is ended as soon as the background has nothing else to prove, and not when a cycle or the
+// process ends: until then the store would be said to have a pack to repair.
+func TestBackgroundEndsRepairs(t *testing.T) {
+	w, mem := newWorld(t), vfs.NewMem()
+	w.put(t, mem)
+	s := openWorld(t, mem)
+	n := startNightly(s)
+	until(t, "a full cycle", func() bool { return n.run.Status()[0].LastFull != nil && n.is(background.Waiting)() })
+	n.run.Stop()
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	packs := w.packs()
+	b := bytes.Clone(w.files[packs[len(packs)-1]])
+	b[len(b)/2] ^= 4
+	writeFile(t, mem, packs[len(packs)-1], b)
+	s = openWorld(t, mem)
+	hurt := func() (list []uint64) {
+		if err := s.HurtPacks(t.Context(), func(k chunkstore.KnownPack) { list = append(list, k.Number) }); err != nil {
+			t.Error(err)
+		}
+		return list
+	}
+	err := s.KnownPacks(t.Context(), func(k chunkstore.KnownPack) error {
+		found, err := s.ProvePack(t.Context(), k.Number, chunkstore.ProveOptions{LeadsApart: true})
+		if err == nil && found.Repairable() {
+			_, err = s.RepairPack(t.Context(), found, nil)
+		}
+		return err
+	})
+	if err != nil { // and whoever repaired is stopped, not the process
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if got := hurt(); len(got) != 1 {
+		t.Fatalf("behind the interrupted repair packs %x are hurt", got)
+	}
+	n = startNightly(s)
+	defer func() { n.run.Stop() }()
+	until(t, "the old pack is out of the way", func() bool { return len(hurt()) == 0 && n.is(background.Waiting)() })
+	if _, err := mem.Stat(packs[len(packs)-1]); err == nil {
+		t.Error("the old pack is still among the packs")
+	}
+	if q, err := s.Quarantined(); err != nil || len(q) != 1 {
+		t.Errorf("in quarantine: %v, %v", q, err)
+	}
+	n.run.Stop()
+	w.whole(t, s, "after the repair was ended")
+}
+
 // TestBackgroundYields: while a session is open, or a read is under way, the
 // scrub does nothing; a scrub that somebody calls goes first all the same.
 func TestBackgroundYields(t *testing.T) {
