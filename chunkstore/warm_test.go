@@ -68,3 +68,44 @@ func TestWarm(t *testing.T) {
 	s.warmth.early = false
 	s.Warm() // too late
 }
+
+// openedPacks is how many packs a store has open that nobody uses.
+func openedPacks(s *Store) int {
+	s.files.mu.Lock()
+	defer s.files.mu.Unlock()
+	return s.files.idle.Len()
+}
+
+// TestWarmOpensPacks: no more than so many, none that is gone, and none once the store
+// closes.
+func TestWarmOpensPacks(t *testing.T) {
+	fsys := vfs.NewMem()
+	s := newStore(t, fsys, 512<<10)
+	for i := range warmPacks + 3 {
+		ses := begin(t, s)
+		mustPut(t, s, ses, pack.KindData, chunkOf(uint64(i), 1000))
+		if err := ses.Commit(context.Background(), fmt.Sprintf("v%d", i), nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.files.close(); err != nil { // as in a store that was just opened
+		t.Fatal(err)
+	}
+	s.Warm()
+	s.warmth.done.Wait()
+	if n := openedPacks(s); n != warmPacks {
+		t.Errorf("%d packs are open, of %d", n, warmPacks)
+	}
+	if err := s.files.close(); err != nil {
+		t.Fatal(err)
+	}
+	s.openPacks(map[uint64]struct{}{1: {}})
+	if n := openedPacks(s); n != 0 {
+		t.Errorf("%d packs are open where there is none", n)
+	}
+	s.warmth.stop.Store(true)
+	warmAll(t, s)
+	if n := openedPacks(s); n != 0 {
+		t.Errorf("%d packs were opened for a store that closes", n)
+	}
+}
