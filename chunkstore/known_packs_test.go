@@ -27,7 +27,7 @@ func TestKnownPacks(t *testing.T) {
 	when := time.Unix(1700000000, 0).UTC()
 	for n, r := range map[uint64]PackResult{0: PackDamaged, 1: PackDamaged, 2: PackDamaged, 4: PackWhole, 9: PackUnreadable, 10: PackHealable, 1<<64 - 1: PackHealable} {
 		p := PackProof{When: when, Deep: n%2 == 0, Result: r}
-		if err := s.remember(n, p, new(doubts), nil); err != nil {
+		if err := s.index.Set(proofKey(n), p.append(nil), pebble.NoSync); err != nil {
 			t.Fatal(err)
 		}
 		if k, ok := want[n]; ok {

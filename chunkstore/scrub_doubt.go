@@ -57,10 +57,14 @@ func (s *Store) isDoubted(id ID, d *doubts) bool {
 }
 
 // remember writes a proof that has come to its end, with the doubts that came meanwhile.
-// told are the damaged chunks that it has found itself.
+// told are the damaged chunks that it has found itself. Of a pack that was forgotten meanwhile
+// nothing is written: one of its number that comes back, from a backup, is proved by nobody.
 func (s *Store) remember(n uint64, p PackProof, d *doubts, told []ChunkDamage) error {
 	s.proving.Lock()
 	defer s.proving.Unlock()
+	if known, err := s.knows(n); err != nil || !known {
+		return err
+	}
 	for _, c := range told {
 		delete(d.of, c.ID)
 	}

@@ -176,6 +176,40 @@ func TestProofHasSeenIt(t *testing.T) {
 	}
 }
 
+// TestProofOfAForgottenPack: the proof of a pack that a scrub moves to quarantine meanwhile
+// leaves nothing behind: a pack of that number that comes back is not proved.
+func TestProofOfAForgottenPack(t *testing.T) {
+	for _, hurt := range []bool{false, true} {
+		fsys, want := storeToHurt(t, CreateOptions{})
+		s := openStore(t, fsys, 0)
+		id := s.ID(want[0])
+		at, _, err := s.lookup(id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if hurt {
+			hurtRecord(t, fsys, s, s.ID(want[30]))
+		}
+		wrap := func(r io.ReaderAt) io.ReaderAt {
+			return &behind{r, at, func() {
+				if err := s.forgetPack(at.pack); err != nil {
+					t.Error(err)
+				}
+			}}
+		}
+		if _, err := s.ProvePack(t.Context(), at.pack, ProveOptions{LeadsApart: true, Reader: wrap}); err != nil {
+			t.Fatal(err)
+		}
+		if p, err := s.Proof(at.pack); err != nil || p != (PackProof{}) {
+			t.Errorf("a proof of no pack: %+v, %v", p, err)
+		}
+		hurtStores.Store(fsys, true)
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // TestDoubtsOutliveACrash: a crash leaves no pack called whole of which a read has found
 // since that it is not, nor one that a proof has found damaged since.
 func TestDoubtsOutliveACrash(t *testing.T) {

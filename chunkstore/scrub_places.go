@@ -184,6 +184,8 @@ func (s *Store) forgetPack(n uint64) error {
 			return fmt.Errorf("forget pack %016x: %w", n, err)
 		}
 	}
+	s.proving.Lock() // who proves it is not to write its proof behind this
+	defer s.proving.Unlock()
 	if err := s.commitPacks(b, pebble.Sync); err != nil {
 		return fmt.Errorf("forget pack %016x: %w", n, err)
 	}
