@@ -94,10 +94,10 @@ func (s *Store) enters(id ID) {
 		return
 	}
 	switch {
-	case len(known.ids) > 2*youngMost: // no new base could be made
+	case known.ids.n > 2*youngMost: // no new base could be made
 		n.known.Store(nil)
 		n.drop(known)
-	case known.isCrowded(added), len(known.ids) >= youngMost:
+	case known.isCrowded(added), known.ids.n >= youngMost:
 		s.learn()
 	}
 }
@@ -196,19 +196,19 @@ func (s *Store) giveUp(f *filter) {
 // beginFilter begins a filter of these packs: what enters the index from now on is added
 // to it, and known, if any, is let go by nobody. It returns what is in the index, and in
 // known beside its base.
-func (s *Store) beginFilter(known *filter) (it *pebble.Iterator, young []idHead, set packSet, chunks int64, err error) {
+func (s *Store) beginFilter(known *filter) (it *pebble.Iterator, young heads, set packSet, chunks int64, err error) {
 	s.damage.mu.Lock()
 	defer s.damage.mu.Unlock()
 	if known != nil && s.newness.known.Load() != known {
-		return nil, nil, set, 0, errNotWorth // it was let go meanwhile, and its base is closed
+		return nil, young, set, 0, errNotWorth // it was let go meanwhile, and its base is closed
 	}
 	if set, chunks, err = s.packSet(); err != nil {
-		return nil, nil, set, 0, err
+		return nil, young, set, 0, err
 	}
 	if known != nil {
-		young = known.ids[:len(known.ids):len(known.ids)]
+		young = known.ids
 	} else if it, err = s.index.NewIter(&pebble.IterOptions{LowerBound: []byte{keyChunk}, UpperBound: []byte{keyChunk + 1}}); err != nil {
-		return nil, nil, set, 0, err
+		return nil, young, set, 0, err
 	}
 	s.newness.making.Store(newFilter(nil))
 	return it, young, set, chunks, nil
@@ -265,7 +265,7 @@ func (s *Store) endFilter(set packSet, count int64, err error) error {
 		return err
 	}
 	f.saved = set
-	n.added.Store(count + int64(len(f.ids)))
+	n.added.Store(count + int64(f.ids.n))
 	n.drop(n.known.Swap(f))
 	return nil
 }

@@ -1,12 +1,10 @@
 package chunkstore
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
-	"slices"
 	"sync/atomic"
 )
 
@@ -24,9 +22,9 @@ type filter struct {
 	young *bloom       // of ids
 	bad   atomic.Int64 // lines of the base that were asked and were bad
 
-	ids     []idHead // that entered since the base was made; guarded by the store's damage.mu
-	dropped bool     // its base is no more what next owners may take; likewise
-	saved   packSet  // what is in its files; likewise
+	ids     heads   // that entered since the base was made; guarded by the store's damage.mu
+	dropped bool    // its base is no more what next owners may take; likewise
+	saved   packSet // what is in its files; likewise
 }
 
 func newFilter(b *base) *filter { return &filter{base: b, young: newBloom(youngBytes)} }
@@ -56,7 +54,7 @@ func (f *filter) add(id ID) bool {
 		}
 	}
 	f.young.add(id)
-	f.ids = append(f.ids, headOf(id))
+	f.ids.add(headOf(id))
 	return true
 }
 
@@ -71,9 +69,9 @@ func (s *Store) openFilter(want packSet) (*filter, error) {
 		return nil, err
 	}
 	f := newFilter(b)
-	if of, set, ids, err := readYoung(s.fs, s.youngPath()); err == nil && of == b.set && set == want {
-		f.ids = ids
-		for _, id := range ids {
+	if y, err := readYoung(s.fs, s.youngPath()); err == nil && y.base == b.set && y.set == want {
+		f.ids = y.ids
+		for id := range y.ids.all() {
 			f.young.addHead(id)
 		}
 	} else if b.set != want {
@@ -117,10 +115,8 @@ func (s *Store) placeBase() (*base, error) {
 }
 
 // foldFilter writes a new base of what f has and these ids of its own.
-func (s *Store) foldFilter(f *filter, set packSet, ids []idHead, stopped func() bool) error {
-	ids = slices.Clone(ids)
-	slices.SortFunc(ids, func(a, b idHead) int { return bytes.Compare(a[:], b[:]) })
-	return s.writeBase(f.base.lines, func(w io.Writer) error { return f.base.fold(w, set, ids, stopped) })
+func (s *Store) foldFilter(f *filter, set packSet, ids heads, stopped func() bool) error {
+	return s.writeBase(f.base.lines, func(w io.Writer) error { return f.base.fold(w, set, ids.sorted(), stopped) })
 }
 
 // saveFilter leaves a filter to the next owner. No other call may run.
@@ -129,21 +125,21 @@ func (s *Store) saveFilter(f *filter) error {
 	if err != nil || set == f.saved && !f.dropped {
 		return err
 	}
-	if f.dropped || len(f.ids) >= youngMost {
+	if f.dropped || f.ids.n >= youngMost {
 		if err := s.foldFilter(f, set, f.ids, func() bool { return false }); err != nil {
 			return err
 		}
 		return s.fs.Rename(s.newFilePath(), s.filterPath())
 	}
-	if s.roomFor(int64(youngHead+16*len(f.ids))) != nil {
+	if s.roomFor(int64(youngHead+16*f.ids.n)) != nil {
 		return nil // it is needed by who frees some
 	}
 	out, err := s.fs.Create(s.newFilePath(), "holdfast-filter")
 	if err != nil {
 		return err
 	}
-	_, err = out.Write(encodeYoung(f.base.set, set, f.ids))
-	if err = errors.Join(err, out.Close()); err != nil {
+	y := youngIDs{f.base.set, set, f.ids}
+	if err := errors.Join(y.write(out), out.Close()); err != nil {
 		return errors.Join(err, s.fs.Remove(s.newFilePath()))
 	}
 	return s.fs.Rename(s.newFilePath(), s.youngPath())

@@ -351,7 +351,7 @@ func TestManyYoungChunks(t *testing.T) {
 		f.newness.done.Wait()
 		f.damage.mu.Lock()
 		defer f.damage.mu.Unlock()
-		return len(f.newness.known.Load().ids)
+		return f.newness.known.Load().ids.n
 	}
 	all := func() {
 		f.Helper()

@@ -1,9 +1,14 @@
 package chunkstore
 
 import (
+	"bufio"
+	"bytes"
 	"encoding/binary"
+	"fmt"
 	"hash/crc32"
 	"io"
+	"iter"
+	"slices"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
@@ -29,12 +34,51 @@ const (
 	youngMost = 1 << 18
 	// youngBytes is the size in bytes of what tells them: 32 bits for each id.
 	youngBytes = youngMost * 4
+	// youngPiece is what is read and written of the file at once.
+	youngPiece = 32 << 10
 )
 
 // idHead is as much of an id as a filter looks at.
 type idHead [16]byte
 
 func headOf(id ID) idHead { return idHead(id[:16]) }
+
+// headBlock is how many ids there are in a block of heads: 32 KiB.
+const headBlock = 2 << 10
+
+// heads is a list of ids in blocks, so that one that grows is never copied. Its zero value
+// is empty. What is in it does not change: a copy of the struct is what the list was
+// then, and may be read while the list takes in more.
+type heads struct {
+	blocks []*[headBlock]idHead
+	n      int
+}
+
+func (h *heads) add(id idHead) {
+	if h.n%headBlock == 0 {
+		h.blocks = append(h.blocks, new([headBlock]idHead))
+	}
+	h.blocks[h.n/headBlock][h.n%headBlock] = id
+	h.n++
+}
+
+// all returns the ids in the order in which they were added.
+func (h heads) all() iter.Seq[idHead] {
+	return func(yield func(idHead) bool) {
+		for i := range h.n {
+			if !yield(h.blocks[i/headBlock][i%headBlock]) {
+				return
+			}
+		}
+	}
+}
+
+// sorted returns the ids in order, in memory of their own.
+func (h heads) sorted() []idHead {
+	ids := slices.AppendSeq(make([]idHead, 0, h.n), h.all())
+	slices.SortFunc(ids, func(a, b idHead) int { return bytes.Compare(a[:], b[:]) })
+	return ids
+}
 
 // packSet is a set of packs: a sum that does not depend on their order, and their
 // number.
@@ -74,51 +118,76 @@ func (s *Store) packSet() (set packSet, records int64, err error) {
 	return all.set, all.records, err
 }
 
-// encodeYoung returns the file of ids.
-func encodeYoung(base, set packSet, ids []idHead) []byte {
-	b := make([]byte, 0, youngHead+16*len(ids)+4)
-	b = set.append(base.append(append(b, youngMagic...)))
-	b = binary.LittleEndian.AppendUint64(b, uint64(len(ids)))
-	for i := range ids {
-		b = append(b, ids[i][:]...)
-	}
-	return binary.LittleEndian.AppendUint32(b, crc32.Checksum(b, filterTable))
+// youngIDs is what a file of ids says.
+type youngIDs struct {
+	base, set packSet // that the base is of, and both together
+	ids       heads
 }
 
-// parseYoung is the inverse of encodeYoung.
-func parseYoung(b []byte) (base, set packSet, ids []idHead, err error) {
-	if len(b) < youngHead+4 || string(b[:8]) != youngMagic {
-		return base, set, nil, errFilter
+// write writes the file, piece by piece.
+func (y *youngIDs) write(to io.Writer) error {
+	sum := crc32.New(filterTable)
+	w := io.MultiWriter(sum, to)
+	b := y.set.append(y.base.append(append(make([]byte, 0, youngPiece), youngMagic...)))
+	b = binary.LittleEndian.AppendUint64(b, uint64(y.ids.n))
+	for id := range y.ids.all() {
+		if len(b)+len(id) > youngPiece {
+			if _, err := w.Write(b); err != nil {
+				return err
+			}
+			b = b[:0]
+		}
+		b = append(b, id[:]...)
 	}
-	body, sum := b[:len(b)-4], binary.LittleEndian.Uint32(b[len(b)-4:])
-	n := binary.LittleEndian.Uint64(b[56:])
-	if n > youngMost || uint64(len(body)) != youngHead+16*n || crc32.Checksum(body, filterTable) != sum {
-		return base, set, nil, errFilter
+	if _, err := w.Write(b); err != nil {
+		return err
 	}
-	ids = make([]idHead, n)
-	for i := range ids {
-		ids[i] = idHead(body[youngHead+16*i:])
-	}
-	return parsePackSet(b[8:]), parsePackSet(b[32:]), ids, nil
+	_, err := to.Write(binary.LittleEndian.AppendUint32(nil, sum.Sum32()))
+	return err
 }
 
-// readYoung reads the file, of which it takes no more into memory than one may have.
-func readYoung(fsys vfs.FS, path string) (base, set packSet, ids []idHead, err error) {
+// parseYoung is the inverse of write, for a file of size bytes. It too reads piece by
+// piece, and returns nothing of what it has read before it has found the sum to be right.
+func parseYoung(from io.Reader, size int64) (*youngIDs, error) {
+	sum := crc32.New(filterTable)
+	r := bufio.NewReaderSize(io.TeeReader(io.LimitReader(from, size-4), sum), youngPiece)
+	var head [youngHead]byte
+	if _, err := io.ReadFull(r, head[:]); err != nil {
+		return nil, fmt.Errorf("%w: %w", errFilter, err)
+	}
+	n := binary.LittleEndian.Uint64(head[56:])
+	if string(head[:8]) != youngMagic || n > youngMost || size != youngHead+16*int64(n)+4 {
+		return nil, errFilter
+	}
+	y := &youngIDs{base: parsePackSet(head[8:]), set: parsePackSet(head[32:])}
+	for range n {
+		b, err := r.Peek(len(idHead{}))
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", errFilter, err)
+		}
+		y.ids.add(idHead(b))
+		r.Discard(len(b)) // that are there
+	}
+	var want [4]byte
+	if _, err := io.ReadFull(from, want[:]); err != nil {
+		return nil, fmt.Errorf("%w: %w", errFilter, err)
+	}
+	if binary.LittleEndian.Uint32(want[:]) != sum.Sum32() {
+		return nil, errFilter
+	}
+	return y, nil
+}
+
+// readYoung reads the file.
+func readYoung(fsys vfs.FS, path string) (*youngIDs, error) {
 	f, err := fsys.Open(path, vfs.SequentialReadsOption)
 	if err != nil {
-		return base, set, nil, err
+		return nil, err
 	}
 	defer f.Close()
 	st, err := f.Stat()
 	if err != nil {
-		return base, set, nil, err
+		return nil, err
 	}
-	if st.Size() > youngHead+16*youngMost+4 {
-		return base, set, nil, errFilter
-	}
-	b := make([]byte, st.Size())
-	if _, err := io.ReadFull(f, b); err != nil {
-		return base, set, nil, err
-	}
-	return parseYoung(b)
+	return parseYoung(f, st.Size())
 }
