@@ -23,11 +23,36 @@ func parsePackKey(k []byte) (uint64, error) {
 
 func parsePackName(name string) (uint64, bool) {
 	hex, ok := strings.CutSuffix(name, ".pack")
-	if !ok || len(hex) != 16 {
+	if !ok || len(hex) != 16 || strings.ToLower(hex) != hex {
 		return 0, false
 	}
 	n, err := strconv.ParseUint(hex, 16, 64)
-	return n, err == nil && packName(n) == name
+	return n, err == nil
+}
+
+// awaited are the packs that the index knows, in order, and which of them are there.
+type awaited struct {
+	packs []uint64
+	there []bool
+}
+
+// takes reports whether the index knows a pack, which is there.
+func (a *awaited) takes(n uint64) bool {
+	i, known := slices.BinarySearch(a.packs, n)
+	if known {
+		a.there[i] = true
+	}
+	return known
+}
+
+// missing returns the packs that are not there, in order.
+func (a *awaited) missing() (packs []uint64) {
+	for i, n := range a.packs {
+		if !a.there[i] {
+			packs = append(packs, n)
+		}
+	}
+	return packs
 }
 
 // adopt brings index and medium together: it finishes what a crash left, and
@@ -36,10 +61,11 @@ func (s *Store) adopt() error {
 	if err := s.finishLeftovers(); err != nil {
 		return err
 	}
-	known := map[uint64]bool{}
-	if err := s.readPacks(func(n uint64) { known[n] = true }); err != nil {
+	var known awaited
+	if err := s.readPacks(func(n uint64) { known.packs = append(known.packs, n) }); err != nil {
 		return err
 	}
+	known.there = make([]bool, len(known.packs))
 	trashed, err := s.trash()
 	if err != nil {
 		return err
@@ -52,9 +78,7 @@ func (s *Store) adopt() error {
 		}
 		if !ok {
 			s.log.Warn("a file among the packs is not a pack; it is left alone", "file", name)
-		} else if known[n] {
-			delete(known, n)
-		} else {
+		} else if !known.takes(n) {
 			p := s.inspect(n)
 			p.entries = nil // read again below: those of all packs may not fit the memory
 			unknown = append(unknown, p)
@@ -64,11 +88,10 @@ func (s *Store) adopt() error {
 	if err != nil {
 		return err
 	}
-	for n := range known {
-		s.adopted.Missing = append(s.adopted.Missing, n)
+	s.adopted.Missing = known.missing()
+	for _, n := range s.adopted.Missing {
 		s.log.Error("a pack is missing", "pack", packName(n))
 	}
-	slices.Sort(s.adopted.Missing)
 	// Data before maps: a root must find all that it names.
 	slices.SortStableFunc(unknown, func(a, b foundPack) int { return int(a.header.Class) - int(b.header.Class) })
 	if len(unknown) > 0 {
