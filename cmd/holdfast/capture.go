@@ -153,6 +153,7 @@ func runCapture(ctx context.Context, opts captureOptions) error {
 		return withHint(usagef("no disk was named"), "holdfast capture --vm "+shellWord(opts.VM)+" /path/to/disk.qcow2")
 	}
 	limitMemory(captureMemory)
+	collectEarly(captureGarbage)
 	spreadThreads()
 	inputs, err := openDisks(opts)
 	defer closeDisks(inputs)

@@ -1,7 +1,12 @@
 package main
 
 import (
+	"errors"
+	"os"
+	"path/filepath"
 	"runtime"
+	"runtime/metrics"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -41,4 +46,27 @@ func TestCollectorIsPaced(t *testing.T) {
 	runtime.KeepAlive(much)
 	much = nil
 	settle("little lives", func(p int64) bool { return p > 50 })
+}
+
+// A capture paces the collector, whatever lives: here much, so that it can be told.
+func TestCaptureCollectsEarly(t *testing.T) {
+	t.Setenv("GOGC", "")
+	t.Setenv("GOMEMLIMIT", "off") // what else a capture sets is left as it is
+	t.Setenv("GOMAXPROCS", "2")
+	early = sync.Once{} // of this process's other tests
+	opts := captureOptions{VM: "web", Disks: []namedPath{{"vda", filepath.Join(t.TempDir(), "none.raw")}}}
+	if err := runCapture(t.Context(), opts); !errors.Is(err, os.ErrNotExist) {
+		t.Fatal(err)
+	}
+	much := make([]byte, 8*captureGarbage)
+	pace := []metrics.Sample{{Name: "/gc/gogc:percent"}}
+	for began := time.Now(); ; runtime.GC() {
+		if metrics.Read(pace); pace[0].Value.Uint64() <= 100/8 {
+			break
+		}
+		if time.Since(began) > time.Minute {
+			t.Fatalf("it is collected when garbage is %d %% of what lives", pace[0].Value.Uint64())
+		}
+	}
+	runtime.KeepAlive(much)
 }
