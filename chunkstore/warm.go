@@ -5,9 +5,6 @@ import (
 	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2"
-
-	"holdfast/chunkstore/media"
-	"holdfast/chunkstore/pack"
 )
 
 const (
@@ -15,16 +12,13 @@ const (
 	// by streams asks for whole chunks (measured: of the first 100 reads of a cold
 	// disk each takes 0.29 ms at the mean with 16, 0.20 with 1).
 	warmAfter = 1
-	// warmPacks is how many packs are opened as well: of those that are open and not in
-	// use a quarter. Opening one takes 0.2 to 0.4 ms on a cold disk.
-	warmPacks = maxOpenPacks / 4
 	// warmShare is how many bytes of the block cache a chunk must have for all of an
 	// index to be brought there; it takes 59.
 	warmShare = 80
 )
 
 // warmth brings an index that fits Pebble's block cache there, by one pass from
-// front to back, and where its chunks lie into the store's places; and it opens packs. Random reads meet
+// front to back, and where its chunks lie into the store's places. Random reads meet
 // its blocks in no order: each would wait for the disk until all have been met
 // (measured: 28 µs a look-up on the average, where one in memory takes 5).
 type warmth struct {
@@ -88,35 +82,10 @@ func (s *Store) warmIndex(chunks int64) {
 		return
 	}
 	defer it.Close()
-	packs := make(map[uint64]struct{})
 	for ok := it.First(); ok && !s.warmth.stop.Load(); ok = it.Next() {
 		if at, err := parsePlace(it.Value()); err == nil && len(it.Key()) == 1+len(ID{}) {
 			s.places.note(ID(it.Key()[1:]), at)
-			if len(packs) < warmPacks {
-				packs[at.pack] = struct{}{}
-			}
 		}
-	}
-	s.openPacks(packs)
-}
-
-// openPacks opens packs for who reads from them soon, also past the page cache. It is
-// advice: what does not open shows when it is read.
-func (s *Store) openPacks(packs map[uint64]struct{}) {
-	b := partBuffers.Get().(*[]byte)
-	defer partBuffers.Put(b)
-	for no := range packs {
-		if s.warmth.stop.Load() {
-			return
-		}
-		f, err := s.files.open(no)
-		if err != nil {
-			continue
-		}
-		if a, ok := f.File.(media.AloneReader); ok {
-			a.ReadAlone(*b, 0, pack.HeaderLen) //nolint:errcheck // see above
-		}
-		s.files.done(f)
 	}
 }
 

@@ -13,25 +13,7 @@ const manyStrewn = 2
 type ahead struct {
 	ctx     context.Context
 	stop    context.CancelFunc
-	mu      sync.Mutex // none begins after close
 	running sync.WaitGroup
-}
-
-// begin runs do beside its caller, unless close was called.
-func (a *ahead) begin(do func(context.Context)) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.ctx.Err() == nil {
-		a.running.Go(func() { do(a.ctx) })
-	}
-}
-
-// close waits for what is under way.
-func (a *ahead) close() {
-	a.mu.Lock()
-	a.stop()
-	a.mu.Unlock()
-	a.running.Wait()
 }
 
 // readsAllOver is called for each read of the image that belongs to no stream. Each
@@ -41,5 +23,6 @@ func (im *imageNode) readsAllOver() {
 	if im.strewn.Load() >= manyStrewn || im.strewn.Add(1) != manyStrewn {
 		return
 	}
-	im.t.ahead.begin(im.data.LoadMaps)
+	a := &im.t.ahead
+	a.running.Go(func() { im.data.LoadMaps(a.ctx) })
 }

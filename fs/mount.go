@@ -32,7 +32,6 @@ type Options struct {
 	ReadAheadKiB int          // of the kernel for buffered reads, if root; 0: 2048
 	Owner        *Owner       // of all guests' files; nil: as the guest has it
 	NoPush       bool         // put nothing into the page cache unasked
-	Rehearse     bool         // read a little of the newest versions as soon as the tree answers, so that who reads first waits less
 	Fill         int64        // bytes of an image that go there when it was read all over and nobody reads; 0: 4 GiB, below 0: none
 	Name         string       // the mount's source as mount(8) shows it; "": holdfast:<store id>, by which FindMount finds it
 }
@@ -106,9 +105,6 @@ func start(t *tree, path string, opts Options) (m *Mounted, err error) {
 	}
 	if s, ok := t.store.(warmer); ok {
 		s.Warm()
-	}
-	if opts.Rehearse {
-		t.ahead.begin(t.rehearse)
 	}
 	return m, nil
 }

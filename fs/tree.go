@@ -82,7 +82,8 @@ func loadsAtATime(cores int) int { return max(cores, min(2*cores, 16)) }
 
 // close ends what the tree runs. No request may be under way.
 func (t *tree) close() {
-	t.ahead.close()
+	t.ahead.stop()
+	t.ahead.running.Wait()
 	if t.push != nil {
 		t.push.close()
 		t.follow.close()

@@ -139,7 +139,7 @@ func runMount(ctx context.Context, opts mountOptions) error {
 		if err != nil {
 			return err
 		}
-		m, err := mountTree(h, opts.common, dir, fs.Options{Cache: opts.Cache, Fill: opts.Fill, AllowOther: opts.AllowOther, Owner: guests, Rehearse: true})
+		m, err := mountTree(h, opts.common, dir, fs.Options{Cache: opts.Cache, Fill: opts.Fill, AllowOther: opts.AllowOther, Owner: guests})
 		if err != nil {
 			return err
 		}
