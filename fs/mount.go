@@ -7,6 +7,7 @@ import (
 	"log"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 
@@ -53,7 +54,8 @@ type Mounted struct {
 	going *attempt   // an Unmount under way, or nil
 }
 
-// Mount mounts store on the directory dir and returns when the tree answers. Own
+// Mount mounts store on the directory dir and returns when the tree answers, or was
+// unmounted already. Own
 // memory: opts.Cache, 64 MiB for decoded maps, 64 MiB of request buffers and as much
 // again of chunks and buffers on their way to the kernel under full load (go-fuse keeps one of
 // each size that was asked for until garbage was collected twice), 16 MiB for each
@@ -98,7 +100,10 @@ func start(t *tree, path string, opts Options) (m *Mounted, err error) {
 	go m.serve()
 	err = m.settle(opts)
 	close(m.settled)
-	if err != nil {
+	switch {
+	case err != nil && m.left():
+		return m, nil // Done and Wait tell that it ends, as after any umount(8)
+	case err != nil:
 		detach(path) //nolint:errcheck // the first error is told
 		<-m.done
 		return nil, err
@@ -202,6 +207,13 @@ func (m *Mounted) settle(opts Options) error {
 		return errors.New(said)
 	}
 	return nil
+}
+
+// left reports whether somebody has unmounted what start had mounted: below its directory
+// there was no other mount of ours.
+func (m *Mounted) left() bool {
+	list, err := mounts()
+	return err == nil && !slices.ContainsFunc(list, func(e mountEntry) bool { return e.point == m.dir && e.fsType == fsType })
 }
 
 // unwatched says that there is no watchdog.

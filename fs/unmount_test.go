@@ -204,6 +204,46 @@ func TestForeignUnmountEndsMount(t *testing.T) {
 	}
 }
 
+// Who unmounts as soon as there is a mount may be earlier than Mount's last steps.
+func TestUnmountedBeforeItSettles(t *testing.T) {
+	s := newStore(t)
+	dir := t.TempDir()
+	for range 20 {
+		stop, unmounted := make(chan struct{}), make(chan error, 1)
+		go func() {
+			for {
+				select {
+				case <-stop:
+					unmounted <- errors.New("no mount was seen")
+					return
+				default:
+				}
+				if top, ok, err := topMount(dir); err != nil {
+					unmounted <- err
+					return
+				} else if ok && top.fsType == fsType {
+					unmounted <- exec.Command("umount", dir).Run()
+					return
+				}
+			}
+		}()
+		m, err := Mount(s, dir, Options{})
+		if err != nil {
+			close(stop)
+			t.Fatalf("%v; umount: %v", err, <-unmounted)
+		}
+		if err := <-unmounted; err != nil { // whoever asks whether the mount answers was there
+			if err := m.Unmount(t.Context(), time.Minute); err != nil {
+				t.Fatal(err)
+			}
+		}
+		m.Wait()
+		if mountedAt(t, dir) {
+			t.Fatal("a mount is left")
+		}
+	}
+}
+
 func TestMountPointIsChecked(t *testing.T) {
 	s := newStore(t)
 	dir := t.TempDir()
