@@ -66,8 +66,10 @@ func TestBusyUnmountTellsHolders(t *testing.T) {
 	v := commit(t, s, "web", day, c)
 	log := &logged{}
 	m := mountTest(t, s, Options{Log: log.logger()})
-	sleeper := exec.Command("sleep", "60")
-	sleeper.Dir = VersionPath(m.Dir(), v)
+	dir := VersionPath(m.Dir(), v)
+	// With exec.Cmd's Dir it would enter the mount between fork and exec. That waits for this process, of
+	// which a thread waits for the exec: the runtime does not know, and its next collection waits for both.
+	sleeper := exec.Command("sh", "-c", `cd "$0" && exec sleep 60`, dir)
 	in, err := os.Open(rawPath(m, v, "vda"))
 	if err != nil {
 		t.Fatal(err)
@@ -82,6 +84,10 @@ func TestBusyUnmountTellsHolders(t *testing.T) {
 		sleeper.Wait()
 	})
 	defer stop()
+	waitFor(t, "the holder", func() bool {
+		comm, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", sleeper.Process.Pid))
+		return string(comm) == "sleep\n"
+	})
 
 	var busy *BusyError
 	err = m.Unmount(t.Context(), -1)
@@ -91,7 +97,7 @@ func TestBusyUnmountTellsHolders(t *testing.T) {
 	var cwd, open bool
 	for _, h := range busy.Holders {
 		if h.PID == sleeper.Process.Pid && h.Command == "sleep" {
-			cwd = cwd || h.How == "cwd" && h.Path == sleeper.Dir
+			cwd = cwd || h.How == "cwd" && h.Path == dir
 			open = open || h.How == "open" && h.Path == rawPath(m, v, "vda")
 		}
 	}

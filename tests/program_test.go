@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"holdfast/fs/guest/guesttest"
 )
 
 // built is the program under test, built once.
@@ -163,9 +165,7 @@ func (p *program) mount(options ...string) *serving {
 // unmount ends the mount as a person does.
 func (s *serving) unmount() {
 	s.Helper()
-	if out, err := exec.Command("umount", s.mnt).CombinedOutput(); err != nil {
-		s.Fatalf("umount: %v\n%s", err, out)
-	}
+	guesttest.Unmount(s.T, s.mnt)
 	select {
 	case err := <-s.done:
 		s.done <- nil
