@@ -122,7 +122,7 @@ func (l *Leads) use(n uint64) (err error) {
 	if _, had := l.packs[n]; had {
 		return nil
 	}
-	if l.packs[n], err = l.s.isInUse(n); err != nil || l.Found == nil {
+	if l.packs[n], err = l.s.InUse(n); err != nil || l.Found == nil {
 		return err
 	}
 	return l.Found(n)
@@ -138,8 +138,8 @@ func (l *Leads) take(ctx context.Context, e lead) (err error) {
 	return l.judgeAll(ctx)
 }
 
-// isInUse reports whether the index knows a pack that nobody has replaced.
-func (s *Store) isInUse(n uint64) (bool, error) {
+// InUse reports whether the index knows a pack that nobody has replaced.
+func (s *Store) InUse(n uint64) (bool, error) {
 	if known, err := s.knows(n); err != nil || !known {
 		return false, err
 	}
@@ -193,7 +193,7 @@ func (l *Leads) Check(ctx context.Context) error {
 	for n, was := range l.packs {
 		// Entries that were judged before may lead elsewhere now: to a pack that is not
 		// among these, and that nobody may have proved.
-		if is, err := l.s.isInUse(n); err != nil {
+		if is, err := l.s.InUse(n); err != nil {
 			return err
 		} else if was && !is {
 			l.Moved = true

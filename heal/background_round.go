@@ -40,18 +40,22 @@ func (r *round) run(ctx context.Context) (done bool, err error) {
 // over reports whether the step has worked long enough.
 func (r *round) over(ctx context.Context) bool { return ctx.Err() != nil || !r.now().Before(r.until) }
 
-// waits reports whether a pack could not be read and is not yet to be tried
-// again.
+// waits reports whether a pack could not be read, or not be mended, and is not yet to be
+// tried again.
 func (r *round) waits(n uint64) bool { return r.retry[n].next.After(r.now()) }
 
-// maxRetries bounds the packs that are remembered not to be readable; beyond
+// due reports whether a pack is not to wait for the cycle: it was never proved or is doubted,
+// or was found healable, and whoever found it did not mend it, or died before that.
+func due(p chunkstore.PackProof) bool { return p.Due() || p.Result == chunkstore.PackHealable }
+
+// maxRetries bounds the packs that are remembered to be tried later; beyond
 // it they are tried again too soon, which harms nothing but the storage.
 const maxRetries = 100000
 
 // settle remembers how the proof of a pack ended.
 func (r *round) settle(n uint64) error {
 	p, err := r.store.Proof(n)
-	if err != nil || !p.Due() { // not proved is one that is gone
+	if err != nil || !due(p) { // not proved is one that is gone
 		delete(r.retry, n)
 		return err
 	}
@@ -105,16 +109,21 @@ func (r *round) finish(ctx context.Context, s *scrub) error {
 const mostNew = 1000
 
 // newPacks proves the packs that were never proved, or of which a read has
-// found since that something is wrong, and those that could not be read and are
-// to be tried again.
+// found since that something is wrong, those that are healable, and those that could not be
+// read or mended and are to be tried again.
 func (r *round) newPacks(ctx context.Context) (more bool, err error) {
 	var fresh []chunkstore.KnownPack
 	var bytes int64
 	err = r.store.KnownPacks(ctx, func(p chunkstore.KnownPack) error {
-		if p.Proof.Due() && !r.waits(p.Number) && len(fresh) < mostNew {
+		if !due(p.Proof) || r.waits(p.Number) || len(fresh) == mostNew {
+			return ctx.Err()
+		}
+		// One that was mended stays healable until it is moved to quarantine.
+		used, err := r.store.InUse(p.Number)
+		if used {
 			fresh, bytes = append(fresh, p), bytes+p.Size
 		}
-		return ctx.Err()
+		return errors.Join(err, ctx.Err())
 	})
 	if err != nil || len(fresh) == 0 {
 		r.since = time.Time{}

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -292,6 +294,52 @@ func TestBackgroundEndsRepairs(t *testing.T) {
 	}
 	n.run.Stop()
 	w.whole(t, s, "after the repair was ended")
+}
+
+// TestBackgroundMendsWhatIsKnown: a pack that another scrub has found healable and left, or
+// that was to be mended when the process died, is mended at once, and not in the next cycle.
+// One that can't be mended, as the disk is full, is tried again.
+func TestBackgroundMendsWhatIsKnown(t *testing.T) {
+	w := newWorld(t)
+	mem := vfs.NewMem()
+	w.put(t, mem)
+	var full atomic.Bool
+	var refused atomic.Int64
+	s := openWorld(t, errorfs.Wrap(mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if full.Load() && op.Kind == errorfs.OpCreate && strings.Contains(op.Path, "/packs/") {
+			refused.Add(1)
+			return syscall.ENOSPC
+		}
+		return nil
+	})))
+	defer s.Close()
+	n := startNightly(s)
+	defer func() { n.run.Stop() }()
+	until(t, "a full cycle", func() bool { return n.run.Status()[0].LastFull != nil && n.is(background.Waiting)() })
+	packs := w.packs()
+	big := packs[len(packs)-1]
+	b := bytes.Clone(w.files[big])
+	b[len(b)/2] ^= 4
+	writeFile(t, mem, big, b)
+	if rep, err := Scrub(t.Context(), s, Options{Deep: true}); err != nil || rep.Lost != 0 || len(rep.Left.Packs) != 1 {
+		t.Fatalf("the scrub that leaves it: %v, %v", rep, err)
+	}
+	full.Store(true)
+	n.run.Wake()
+	until(t, "it can't be mended", func() bool { return refused.Load() > 0 && n.is(background.Waiting)() })
+	full.Store(false)
+	n.pass(time.Hour)
+	until(t, "the pack is replaced", func() bool { _, err := mem.Stat(big); return err != nil })
+	until(t, "all are whole", func() bool {
+		n.run.Wake() // the new pack is proved in another step
+		for _, p := range proofs(t, s) {
+			if p.Result != chunkstore.PackWhole {
+				return false
+			}
+		}
+		return true
+	})
+	w.whole(t, s, "mended")
 }
 
 // TestBackgroundYields: while a session is open, or a read is under way, the
