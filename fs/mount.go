@@ -95,13 +95,18 @@ func start(t *tree, path string, opts Options) (m *Mounted, err error) {
 	if m.server, err = connect(t, path, opts); err != nil {
 		m.dog.dismiss()
 		t.close()
+		if errors.Is(err, errUnmounted) {
+			close(m.settled)
+			close(m.done)
+			return m, nil
+		}
 		return nil, err
 	}
 	go m.serve()
 	err = m.settle(opts)
 	close(m.settled)
 	switch {
-	case err != nil && m.left():
+	case err != nil && unmounted(path):
 		return m, nil // Done and Wait tell that it ends, as after any umount(8)
 	case err != nil:
 		detach(path) //nolint:errcheck // the first error is told
@@ -116,6 +121,9 @@ func start(t *tree, path string, opts Options) (m *Mounted, err error) {
 
 // warmer is a store that can have where its chunks lie in memory before somebody reads.
 type warmer interface{ Warm() }
+
+// errUnmounted says that somebody unmounted before the first request was answered.
+var errUnmounted = errors.New("unmounted before it began")
 
 // connect mounts and shakes hands with the kernel.
 func connect(t *tree, dir string, opts Options) (*fuse.Server, error) {
@@ -133,6 +141,10 @@ func connect(t *tree, dir string, opts Options) (*fuse.Server, error) {
 	})
 	server, err := fuse.NewServer(newUnopened(nodes), target, &mo)
 	if err != nil {
+		// By these words go-fuse says that it had mounted, or was given a mount.
+		if strings.HasPrefix(err.Error(), "init: ") && unmounted(dir) {
+			return nil, errUnmounted
+		}
 		if os.Geteuid() == 0 {
 			detach(dir) //nolint:errcheck // the first error is told
 		}
@@ -209,11 +221,11 @@ func (m *Mounted) settle(opts Options) error {
 	return nil
 }
 
-// left reports whether somebody has unmounted what start had mounted: below its directory
+// unmounted reports whether somebody has unmounted what start had mounted on dir, where
 // there was no other mount of ours.
-func (m *Mounted) left() bool {
+func unmounted(dir string) bool {
 	list, err := mounts()
-	return err == nil && !slices.ContainsFunc(list, func(e mountEntry) bool { return e.point == m.dir && e.fsType == fsType })
+	return err == nil && !slices.ContainsFunc(list, func(e mountEntry) bool { return e.point == dir && e.fsType == fsType })
 }
 
 // unwatched says that there is no watchdog.

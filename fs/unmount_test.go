@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -242,6 +243,36 @@ func TestUnmountedBeforeItSettles(t *testing.T) {
 			if err := m.Unmount(t.Context(), time.Minute); err != nil {
 				t.Fatal(err)
 			}
+		}
+		m.Wait()
+		if mountedAt(t, dir) {
+			t.Fatal("a mount is left")
+		}
+	}
+}
+
+// TestUnmountedBeforeItBegins: who does not even look at the mount table may be earlier
+// than the first request's answer.
+func TestUnmountedBeforeItBegins(t *testing.T) {
+	s := newStore(t)
+	dir := t.TempDir()
+	for n := range 40 {
+		flags := n % 2 * unix.MNT_DETACH
+		var stop atomic.Bool
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			for !stop.Load() && unix.Unmount(dir, flags) != nil {
+			}
+		}()
+		m, err := Mount(s, dir, Options{})
+		stop.Store(true)
+		<-ended
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := m.Unmount(t.Context(), time.Minute); err != nil {
+			t.Fatal(err)
 		}
 		m.Wait()
 		if mountedAt(t, dir) {
