@@ -60,9 +60,14 @@ func (r *round) settle(n uint64) error {
 		return err
 	}
 	if t := r.retry[n]; len(r.retry) < maxRetries {
-		r.retry[n] = retry{t.tries + 1, r.now().Add(min(firstRetry<<min(t.tries, 16), lastRetry))}
+		r.retry[n] = t.later(r.now())
 	}
 	return nil
+}
+
+// later returns when what has failed once more is tried again.
+func (t retry) later(now time.Time) retry {
+	return retry{t.tries + 1, now.Add(min(firstRetry<<min(t.tries, 16), lastRetry))}
 }
 
 // provePacks proves packs until the step is over.
@@ -92,7 +97,7 @@ func (r *round) finish(ctx context.Context, s *scrub) error {
 		r.log.Error("the scrub in the background found something", "kind", string(f.Kind), "pack", f.Pack, "what", f.Text, "healable", f.Healable)
 	}
 	if len(s.report.Repairs) == 0 && s.report.Lost == 0 {
-		return s.quarantine(ctx) // of a repair that was stopped before
+		return r.endRepairs(ctx, s)
 	}
 	for _, do := range []func(context.Context) error{s.rescue, s.donate, s.lookAgain, s.quarantine} {
 		if err := do(ctx); err != nil {
@@ -102,6 +107,27 @@ func (r *round) finish(ctx context.Context, s *scrub) error {
 	if len(s.report.RepairErrors) > 0 {
 		return errors.New(s.report.RepairErrors[0])
 	}
+	return nil
+}
+
+// endRepairs moves packs out of the way that were replaced by a repair that was stopped
+// before it did so. Each try is a pass over the index: where they can't be moved it is not
+// made in each step, and what else is due goes on.
+func (r *round) endRepairs(ctx context.Context, s *scrub) error {
+	if r.unmoved.next.After(r.now()) {
+		return nil
+	}
+	before := len(s.report.RepairErrors)
+	if err := s.quarantine(ctx); err != nil {
+		return err
+	}
+	failed := s.report.RepairErrors[before:]
+	if len(failed) == 0 {
+		r.unmoved = retry{}
+		return nil
+	}
+	r.unmoved = r.unmoved.later(r.now())
+	r.log.Error("a pack that was repaired could not be moved to quarantine; it is tried again", "at", r.unmoved.next, "err", failed[0])
 	return nil
 }
 

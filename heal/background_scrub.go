@@ -41,10 +41,11 @@ type BackgroundScrub struct {
 	rate  int64 // the runner's bound, to say when it is too small
 	now   func() time.Time
 
-	places map[uint64]chunkstore.Places // see chunkstore.CountPlaces; of the time when the process began
-	retry  map[uint64]retry
-	marked struct{ found, now int64 } // damage when the versions were last marked
-	since  time.Time                  // when new packs were first seen of which some are left
+	places  map[uint64]chunkstore.Places // see chunkstore.CountPlaces; of the time when the process began
+	retry   map[uint64]retry
+	unmoved retry                      // of the move of packs that were replaced
+	marked  struct{ found, now int64 } // damage when the versions were last marked
+	since   time.Time                  // when new packs were first seen of which some are left
 
 	mu     sync.Mutex // guards what follows
 	cycle  cycle
@@ -60,7 +61,7 @@ type cycle struct {
 	Quarantined []string `json:"quarantined,omitempty"`
 }
 
-// retry says when a pack that could not be read is tried again.
+// retry says when what has failed, as the proof of a pack that could not be read, is tried again.
 type retry struct {
 	tries int
 	next  time.Time
