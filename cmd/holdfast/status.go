@@ -11,7 +11,6 @@ import (
 	"github.com/urfave/cli/v2"
 	"golang.org/x/sys/unix"
 
-	"holdfast/chunkstore"
 	"holdfast/chunkstore/catalog"
 	"holdfast/chunkstore/owner"
 	"holdfast/heal/background"
@@ -67,7 +66,8 @@ type statusResult struct {
 	Sessions         int        `json:"open_sessions"`
 	Owner            *ownerView `json:"owner"` // null: only this command has the store open
 	Mountpoint       string     `json:"mountpoint,omitempty"`
-	Damaged          int64      `json:"damaged_versions"` // whose manifests can't be read
+	Damaged          int64      `json:"damaged_versions"` // as list calls them
+	unreadable       int64      // of these, whose manifests can't be read
 
 	Background []background.Status `json:"background"`
 }
@@ -89,8 +89,8 @@ func runStatus(ctx context.Context, opts statusOptions) error {
 		} else {
 			err = printStatus(opts, res)
 		}
-		if err == nil && res.Damaged > 0 {
-			err = withStatus(exitDamage, withHint(fmt.Errorf("the manifests of %s can't be read", countText(res.Damaged, "version")), "see which: holdfast list VM"))
+		if err == nil && res.unreadable > 0 {
+			err = withStatus(exitDamage, withHint(fmt.Errorf("the manifests of %s can't be read", countText(res.unreadable, "version")), "see which: holdfast list VM"))
 		}
 		return err
 	})
@@ -118,20 +118,23 @@ func gatherStatus(ctx context.Context, h *owner.Handle, opts statusOptions) (sta
 }
 
 // countVersions sums up what all versions hold.
-func countVersions(ctx context.Context, r chunkstore.Roots, res *statusResult) error {
-	vms, err := catalog.AllVMs(ctx, r)
+func countVersions(ctx context.Context, h *owner.Handle, res *statusResult) error {
+	vms, err := catalog.AllVMs(ctx, h)
 	if err != nil {
 		return err
 	}
 	for _, vm := range vms {
-		before := res.Versions
-		err := catalog.Marked(ctx, r, vm, func(v *catalog.Version, m catalog.Mark, err error) {
+		before, states := res.Versions, statesOf(ctx, h, vm)
+		err := catalog.Marked(ctx, h, vm, func(v *catalog.Version, m catalog.Mark, err error) {
 			if m.Has(catalog.Forgotten) {
 				res.Forgotten++
 				return
 			}
 			res.Versions++
 			if err != nil {
+				res.unreadable++
+			}
+			if err != nil || states[v.ID] == stateDamaged {
 				res.Damaged++
 			}
 			for _, d := range v.Disks {
@@ -188,6 +191,11 @@ func printStatus(opts statusOptions, r statusResult) error {
 		{"id", r.StoreID},
 		{"made", fmt.Sprintf("%s, format %d", timeText(r.Created), r.FormatVersion)},
 		{"holds", fmt.Sprintf("%s of %s, %s in all%s", countText(r.Versions, "version"), countText(r.VMs, "VM"), countText(r.Disks, "disk"), forgotten)},
+	}
+	if r.Damaged > 0 {
+		pairs = append(pairs, pair{"damaged", countText(r.Damaged, "version") + "; see: holdfast damage"})
+	}
+	pairs = append(pairs, []pair{
 		{"logical", fmt.Sprintf("%s, of which %s are data", sizeText(r.LogicalBytes), sizeText(r.DataBytes))},
 		{"chunks", fmt.Sprintf("%s with %s", thousands(r.Chunks), sizeText(r.PlainBytes))},
 		{"stored", fmt.Sprintf("%s in %s", sizeText(r.PackBytes), countText(r.Packs, "pack"))},
@@ -197,7 +205,7 @@ func printStatus(opts statusOptions, r statusResult) error {
 		{"free", sizeText(r.FreeBytes)},
 		{"mounted", oneLine(where)},
 		{"owner", who},
-	}
+	}...)
 	for _, j := range r.Background {
 		pairs = append(pairs, pair{j.Job, jobText(j)})
 	}
