@@ -151,10 +151,14 @@ func printRebuild(opts common, r rebuildResult) error {
 	for _, v := range r.Kept {
 		fmt.Fprintf(opts.Out, "version %s lies in no pack: it was taken from the old index\n", oneLine(v))
 	}
+	left := leftText(r.Left)
+	if !r.Left.Exists() {
+		left = "no damage is known, but what packs hold was not proved: holdfast scrub"
+	}
 	pairs := []pair{
 		{"indexed", fmt.Sprintf("%s with %s", countText(int64(r.Packs), "pack"), countText(r.Records, "record"))},
 		{"versions", thousands(r.Versions)},
-		{"left", leftText(r.Left)},
+		{"left", left},
 	}
 	if r.Aside != "" {
 		pairs = append(pairs, pair{"old index", oneLine(r.Aside) + " (delete it when all is well)"})
