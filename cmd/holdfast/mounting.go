@@ -25,6 +25,9 @@ const (
 // mountTree mounts the store on dir.
 func mountTree(h *owner.Handle, opts common, dir string, how fs.Options) (*fs.Mounted, error) {
 	how.Log = opts.Log
+	if err := mapProgram(); err != nil {
+		opts.Log.Warn("the program is not all in memory; first reads may wait for it", "err", err)
+	}
 	m, err := fs.Mount(h, dir, how)
 	// Not before: the server keeps about as many readers waiting for requests as
 	// there are threads then, and each keeps one from who has a request already
