@@ -44,7 +44,7 @@ const (
 	// with two cores 60 MiB, and 65 in a store of 50 million chunks. By the runtime's own measure
 	// the last collection came in the first tenth of it, and what was not collected since
 	// made the peak: in a large store more, as the index's cache lets go of blocks.
-	captureGarbage = 8 << 20
+	captureGarbage = 16 << 20
 
 	leastPercent  = 10 // of what lives: so that much of it is not looked through all the time
 	normalPercent = 100
