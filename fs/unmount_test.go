@@ -211,73 +211,59 @@ func TestForeignUnmountEndsMount(t *testing.T) {
 	}
 }
 
+// mountAgainst mounts while somebody unmounts: it goes on until the mount is gone, or stopped
+// says that Mount has returned. Whoever was first, the mount ends and is gone.
+func mountAgainst(t *testing.T, s *testStore, dir string, unmount func(stopped func() bool)) {
+	t.Helper()
+	var stop atomic.Bool
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		unmount(stop.Load)
+	}()
+	m, err := Mount(s, dir, Options{})
+	stop.Store(true)
+	<-ended
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Unmount(t.Context(), time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	m.Wait()
+	if mountedAt(t, dir) {
+		t.Fatal("a mount is left")
+	}
+}
+
 // Who unmounts as soon as there is a mount may be earlier than Mount's last steps.
 func TestUnmountedBeforeItSettles(t *testing.T) {
-	s := newStore(t)
-	dir := t.TempDir()
+	s, dir := newStore(t), t.TempDir()
 	for range 20 {
-		stop, unmounted := make(chan struct{}), make(chan error, 1)
-		go func() {
-			for {
-				select {
-				case <-stop:
-					unmounted <- errors.New("no mount was seen")
-					return
-				default:
+		mountAgainst(t, s, dir, func(stopped func() bool) {
+			for !stopped() {
+				top, ok, err := topMount(dir)
+				if err != nil {
+					t.Error(err)
 				}
-				if top, ok, err := topMount(dir); err != nil {
-					unmounted <- err
-					return
-				} else if ok && top.fsType == fsType {
-					unmounted <- exec.Command("umount", dir).Run()
+				if ok && top.fsType == fsType {
+					exec.Command("umount", dir).Run() //nolint:errcheck // busy: who asks whether the mount answers was there
 					return
 				}
 			}
-		}()
-		m, err := Mount(s, dir, Options{})
-		if err != nil {
-			close(stop)
-			t.Fatalf("%v; umount: %v", err, <-unmounted)
-		}
-		if err := <-unmounted; err != nil { // whoever asks whether the mount answers was there
-			if err := m.Unmount(t.Context(), time.Minute); err != nil {
-				t.Fatal(err)
-			}
-		}
-		m.Wait()
-		if mountedAt(t, dir) {
-			t.Fatal("a mount is left")
-		}
+		})
 	}
 }
 
 // TestUnmountedBeforeItBegins: who does not even look at the mount table may be earlier
 // than the first request's answer.
 func TestUnmountedBeforeItBegins(t *testing.T) {
-	s := newStore(t)
-	dir := t.TempDir()
+	s, dir := newStore(t), t.TempDir()
 	for n := range 40 {
-		flags := n % 2 * unix.MNT_DETACH
-		var stop atomic.Bool
-		ended := make(chan struct{})
-		go func() {
-			defer close(ended)
-			for !stop.Load() && unix.Unmount(dir, flags) != nil {
+		mountAgainst(t, s, dir, func(stopped func() bool) {
+			for !stopped() && unix.Unmount(dir, n%2*unix.MNT_DETACH) != nil {
 			}
-		}()
-		m, err := Mount(s, dir, Options{})
-		stop.Store(true)
-		<-ended
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := m.Unmount(t.Context(), time.Minute); err != nil {
-			t.Fatal(err)
-		}
-		m.Wait()
-		if mountedAt(t, dir) {
-			t.Fatal("a mount is left")
-		}
+		})
 	}
 }
 

@@ -5,14 +5,21 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
-// All that the program's file holds of code and constants is mapped: each such range of
-// /proc/self/smaps is resident as a whole.
-func TestProgramIsMapped(t *testing.T) {
-	if err := mapProgram(); err != nil {
-		t.Fatal(err)
-	}
+// programRange is where a part of the program's file lies in memory, and how much of it is
+// mapped.
+type programRange struct {
+	from, to uintptr
+	kib, rss int
+	code     bool
+}
+
+// programRanges reads the parts with code and constants from /proc/self/smaps.
+func programRanges(t *testing.T) (all []programRange) {
+	t.Helper()
 	exe, err := os.Readlink("/proc/self/exe")
 	if err != nil {
 		t.Fatal(err)
@@ -21,23 +28,49 @@ func TestProgramIsMapped(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ranges, ours, size := 0, false, 0
+	ours := false
 	for line := range strings.Lines(string(b)) {
-		var kib int
 		switch f := strings.Fields(line); {
 		case len(f) >= 6 && strings.Contains(f[0], "-"):
-			ours = f[5] == exe && strings.HasPrefix(f[1], "r-")
+			if ours = f[5] == exe && strings.HasPrefix(f[1], "r-"); ours {
+				r := programRange{code: strings.Contains(f[1], "x")}
+				fmt.Sscanf(f[0], "%x-%x", &r.from, &r.to)
+				all = append(all, r)
+			}
 		case !ours:
 		case f[0] == "Size:":
-			fmt.Sscan(f[1], &size)
+			fmt.Sscan(f[1], &all[len(all)-1].kib)
 		case f[0] == "Rss:":
-			if fmt.Sscan(f[1], &kib); kib != size {
-				t.Errorf("%d KiB of a range of %d are mapped", kib, size)
-			}
-			ranges++
+			fmt.Sscan(f[1], &all[len(all)-1].rss)
 		}
 	}
-	if ranges < 2 {
-		t.Errorf("%d ranges of the program were found, want its code and its constants", ranges)
+	if len(all) < 2 {
+		t.Fatalf("%d ranges of the program were found, want its code and its constants", len(all))
+	}
+	return all
+}
+
+// All that the program's file holds of code and constants is mapped: each such range is
+// resident as a whole, also where the kernel was told before to forget what it has mapped.
+func TestProgramIsMapped(t *testing.T) {
+	lacking := 0
+	for _, r := range programRanges(t) {
+		if _, _, err := unix.Syscall(unix.SYS_MADVISE, r.from, r.to-r.from, unix.MADV_DONTNEED); err != 0 {
+			t.Fatal(err)
+		}
+	}
+	for _, r := range programRanges(t) {
+		lacking += r.kib - r.rss
+	}
+	if lacking == 0 {
+		t.Fatal("all of the program is mapped anyway: this test tells nothing")
+	}
+	if err := mapProgram(); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range programRanges(t) {
+		if r.rss != r.kib {
+			t.Errorf("%d KiB of a range of %d are mapped (code: %v)", r.rss, r.kib, r.code)
+		}
 	}
 }
