@@ -306,7 +306,7 @@ func (s *Store) noteWhole(id ID, at place) error { return s.noteWholeBy(id, at, 
 
 // noteWholeBy is noteWhole of who proves the pack: damage that others met in it meanwhile
 // stays.
-func (s *Store) noteWholeBy(id ID, at place, by *doubts) error {
+func (s *Store) noteWholeBy(id ID, at place, by doubts) error {
 	if s.damage.lost.Load()+s.damage.unread.Load() == 0 {
 		return nil
 	}

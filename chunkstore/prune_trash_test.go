@@ -122,7 +122,7 @@ func TestDroppedRootInADamagedPackIsNotForgotten(t *testing.T) {
 	if rootPlace(t, s, "a") == at {
 		t.Fatal("the root was not stored anew")
 	}
-	if err := s.remember(at.pack, PackProof{When: time.Now(), Result: PackDamaged}, new(doubts), nil); err != nil {
+	if err := s.remember(at.pack, PackProof{When: time.Now(), Result: PackDamaged}, nil, nil); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 {

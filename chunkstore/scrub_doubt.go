@@ -16,16 +16,15 @@ import (
 // chunk that is on the list, as the bytes that it has may be older.
 
 // doubts lists chunks that did not come back from their place in a pack, since the proof
-// of that pack began. Store.proving guards it.
-type doubts struct {
-	of map[ID]bool // whether they are lost for sure; false: parity brought them back, or an I/O error
-}
+// of that pack began, with whether they are lost for sure: parity brought the others back,
+// or there was an I/O error. Store.proving guards it.
+type doubts map[ID]bool
 
 // beginProof lists doubts of a pack from now on. The caller has the pack to itself.
-func (s *Store) beginProof(n uint64) *doubts {
+func (s *Store) beginProof(n uint64) doubts {
 	s.proving.Lock()
 	defer s.proving.Unlock()
-	d := &doubts{of: map[ID]bool{}}
+	d := doubts{}
 	s.doubted[n] = d
 	return d
 }
@@ -41,34 +40,34 @@ func (s *Store) endProof(n uint64) {
 // holds proving.
 func (s *Store) doubt(n uint64, id ID, lost bool) {
 	if d := s.doubted[n]; d != nil {
-		d.of[id] = d.of[id] || lost
+		d[id] = d[id] || lost
 	}
 }
 
 // isDoubted reports whether a chunk is on a list, which may be nil.
-func (s *Store) isDoubted(id ID, d *doubts) bool {
+func (s *Store) isDoubted(id ID, d doubts) bool {
 	if d == nil {
 		return false
 	}
 	s.proving.Lock()
 	defer s.proving.Unlock()
-	_, is := d.of[id]
+	_, is := d[id]
 	return is
 }
 
 // remember writes a proof that has come to its end, with the doubts that came meanwhile.
 // told are the damaged chunks that it has found itself. Of a pack that was forgotten meanwhile
 // nothing is written: one of its number that comes back, from a backup, is proved by nobody.
-func (s *Store) remember(n uint64, p PackProof, d *doubts, told []ChunkDamage) error {
+func (s *Store) remember(n uint64, p PackProof, d doubts, told []ChunkDamage) error {
 	s.proving.Lock()
 	defer s.proving.Unlock()
 	if known, err := s.knows(n); err != nil || !known {
 		return err
 	}
 	for _, c := range told {
-		delete(d.of, c.ID)
+		delete(d, c.ID)
 	}
-	for _, lost := range d.of {
+	for _, lost := range d {
 		p = p.doubtedBy(lost)
 	}
 	if p.Result == PackUnproved {

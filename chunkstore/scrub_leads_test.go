@@ -183,7 +183,7 @@ func TestLeadsReadByReader(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.remember(at.pack, PackProof{Result: PackHealable}, new(doubts), nil); err != nil {
+	if err := s.remember(at.pack, PackProof{Result: PackHealable}, nil, nil); err != nil {
 		t.Fatal(err)
 	}
 	l := s.NewLeads()

@@ -104,7 +104,7 @@ type packProver struct {
 	parity  *pack.Parity
 	file    io.ReaderAt
 	unread  bool
-	doubts  *doubts // that others have had since the proof began
+	doubts  doubts // that others have had since the proof began
 }
 
 // proved is a record of the pack.

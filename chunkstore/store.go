@@ -82,7 +82,7 @@ type Store struct {
 
 	proofsSynced atomic.Pointer[time.Time] // when a proof was last made durable; nil: not yet
 	proving      sync.Mutex                // held to write a proof, or to clear one for what it says; and guards doubted
-	doubted      map[uint64]*doubts        // by pack that is being proved
+	doubted      map[uint64]doubts         // by pack that is being proved
 
 	// rootMu is held for reading while a root becomes visible, and for
 	// writing while roots are dropped: nothing slips between the decision to
@@ -128,7 +128,7 @@ func Open(dir string, opts Options) (*Store, error) {
 		cfg: cfg, fs: fsys, dir: dir, log: opts.Log, size: opts.PackSize, donorOf: opts.Donor,
 		inflight: map[ID]inflight{}, names: map[string]bool{}, sessions: map[*session]bool{},
 		ended: make(chan struct{}), making: map[uint64]bool{},
-		doubted: map[uint64]*doubts{},
+		doubted: map[uint64]doubts{},
 	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
