@@ -23,6 +23,7 @@ require (
 	golang.org/x/term v0.47.0
 	golang.org/x/text v0.32.0
 	gonum.org/v1/plot v0.16.0
+	lukechampine.com/blake3 v1.4.1
 )
 
 require (

@@ -69,20 +69,31 @@ func (h *Hasher) Sum(parts ...[]byte) (sum [sumLen]byte) {
 // SumMany hashes messages, each by itself: sums[i] becomes the hash of messages[i].
 // Many short ones are hashed faster together than one by one.
 func SumMany[S ~[sumLen]byte](h *Hasher, sums []S, messages []Message) {
+	sumMany(h, sums, messages, wants{})
+}
+
+// SumNodes is [SumMany] that hands out nodes of the trees on the way: the chaining values
+// of the messages' aligned runs of 1<<log bytes, message by message. nodes has room for
+// the [NodesOf] all messages. log is 10 or more.
+func SumNodes[S ~[sumLen]byte](h *Hasher, sums []S, messages []Message, log uint8, nodes [][sumLen]byte) {
+	sumMany(h, sums, messages, wants{log, nodes})
+}
+
+func sumMany[S ~[sumLen]byte](h *Hasher, sums []S, messages []Message, w wants) {
 	if h.kernel == none {
 		for i := range messages {
-			sums[i] = S(h.stream(messages[i][:]))
+			sums[i] = S(h.alone(&messages[i], &w))
 		}
 		return
 	}
 	b := batches.Get().(*batch)
 	for len(messages) > 0 {
-		n := b.fill(h, messages)
+		n := b.fill(h, messages, &w)
 		for i, t := range b.trees {
 			sums[i] = S(b.nodes[t.at])
 		}
 		if n == 0 { // longer than a batch
-			sums[0], n = S(h.stream(messages[0][:])), 1
+			sums[0], n = S(h.alone(&messages[0], &w)), 1
 		}
 		sums, messages = sums[n:], messages[n:]
 	}
@@ -90,8 +101,9 @@ func SumMany[S ~[sumLen]byte](h *Hasher, sums []S, messages []Message) {
 }
 
 // fill hashes the first messages, as many as fit, and returns their number.
-func (b *batch) fill(h *Hasher, messages []Message) (n int) {
+func (b *batch) fill(h *Hasher, messages []Message, w *wants) (n int) {
 	b.begin(h)
+	b.wants = *w
 	for ; n < len(messages); n++ {
 		m := &messages[n]
 		size := m.size()
@@ -101,7 +113,20 @@ func (b *batch) fill(h *Hasher, messages []Message) (n int) {
 		b.add(size, m[:])
 	}
 	b.finish(h)
+	*w, b.wants = b.wants, wants{}
 	return n
+}
+
+// alone hashes a message by itself, without lanes of our own.
+func (h *Hasher) alone(m *Message, w *wants) [sumLen]byte {
+	n := NodesOf(m.size(), w.log)
+	if w.log == 0 || n == 0 {
+		return h.stream(m[:])
+	}
+	nodes := w.to[:n]
+	w.to = w.to[n:]
+	h.subtrees(nodes, m, w.log, 0)
+	return h.root(nodes)
 }
 
 // stream hashes parts as if they were one, with one lane or eight.

@@ -178,7 +178,7 @@ func TestSumAtOnce(t *testing.T) {
 // TestForgets: what was hashed is not held by what lies in the pool.
 func TestForgets(t *testing.T) {
 	h, b := newHasher(nil, portable), new(batch)
-	b.fill(h, []Message{{pattern(20 * chunkLen)}, {pattern(5*chunkLen + 7)}})
+	b.fill(h, []Message{{pattern(20 * chunkLen)}, {pattern(5*chunkLen + 7)}}, &wants{})
 	for i := range width {
 		if b.full.in[i] != nil || b.short.in[i] != nil {
 			t.Errorf("lane %d still has its input", i)
@@ -186,15 +186,14 @@ func TestForgets(t *testing.T) {
 	}
 }
 
-// TestNothingOutsideIsRead hashes messages that begin and end at pages that
-// cannot be read.
-func TestNothingOutsideIsRead(t *testing.T) {
-	page, size := os.Getpagesize(), 20*chunkLen
+// guarded returns size bytes of pattern, whole pages, between pages that cannot be read.
+func guarded(t *testing.T, size int) []byte {
+	page := os.Getpagesize()
 	m, err := unix.Mmap(-1, 0, size+2*page, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer unix.Munmap(m)
+	t.Cleanup(func() { unix.Munmap(m) })
 	for _, guard := range [][]byte{m[:page], m[page+size:]} {
 		if err := unix.Mprotect(guard, unix.PROT_NONE); err != nil {
 			t.Fatal(err)
@@ -202,6 +201,14 @@ func TestNothingOutsideIsRead(t *testing.T) {
 	}
 	inside := m[page : page+size : page+size]
 	copy(inside, pattern(size))
+	return inside
+}
+
+// TestNothingOutsideIsRead hashes messages that begin and end at pages that
+// cannot be read.
+func TestNothingOutsideIsRead(t *testing.T) {
+	const size = 20 * chunkLen
+	inside := guarded(t, size)
 	eachHasher(t, func(t *testing.T, h *Hasher, key []byte) {
 		for _, n := range borders() {
 			if n > 20*chunkLen {

@@ -5,7 +5,8 @@ import "unsafe"
 // What BLAKE3 is made of.
 const (
 	blockLen = 64
-	chunkLen = 1024
+	chunkLen = 1 << chunkLog
+	chunkLog = 10
 	sumLen   = 32
 
 	flagChunkStart = 1 << 0

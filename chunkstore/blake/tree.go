@@ -12,16 +12,28 @@ type batch struct {
 	trees []tree
 	used  int // nodes
 	nodes [maxChunks][sumLen]byte
+	wants wants // nodes to hand out on the way
 }
 
-// tree is a message on its way to its root: n chaining values from nodes[at] on.
-type tree struct{ at, n int }
+// tree is a message, or a subtree of one, on its way to its root: n chaining values
+// from nodes[at] on.
+type tree struct {
+	at, n int
+	flag  uint32 // of its last node: flagRoot, or 0 for a subtree
+}
+
+// wants is where the nodes go that are wanted of the messages' trees: those that
+// stand for 1<<log bytes each; with log 0 none are.
+type wants struct {
+	log uint8
+	to  [][sumLen]byte // what is not filled yet
+}
 
 // begin empties b, for messages under h's key.
 func (b *batch) begin(h *Hasher) {
 	b.full.begin(h, h.flags, flagChunkStart)
 	b.short.begin(h, h.flags, flagChunkStart)
-	b.trees, b.used = b.trees[:0], 0
+	b.trees, b.used, b.wants = b.trees[:0], 0, wants{}
 }
 
 func chunksOf(size int) int { return max(1, (size+chunkLen-1)/chunkLen) }
@@ -29,13 +41,17 @@ func chunksOf(size int) int { return max(1, (size+chunkLen-1)/chunkLen) }
 // add queues the chunks of a message of size bytes, which parts together are.
 // It must have room: b.used + chunksOf(size) <= maxChunks. parts must stay as
 // they are until finish.
-func (b *batch) add(size int, parts [][]byte) {
-	t := tree{at: b.used, n: chunksOf(size)}
+func (b *batch) add(size int, parts [][]byte) { b.addTree(size, parts, 0, flagRoot) }
+
+// addTree is add for a subtree, too: counter is the number of its first chunk in the
+// message, flag that of its last node.
+func (b *batch) addTree(size int, parts [][]byte, counter, flag uint32) {
+	t := tree{at: b.used, n: chunksOf(size), flag: flag}
 	b.trees = append(b.trees, t)
 	b.used += t.n
 	last := uint32(flagChunkEnd)
 	if t.n == 1 {
-		last |= flagRoot
+		last |= flag
 	}
 	var part []byte // what is left of the one at hand
 	for i := range t.n {
@@ -55,7 +71,7 @@ func (b *batch) add(size int, parts [][]byte) {
 			part, parts = gather(room, n, part, parts)
 			in = unsafe.Pointer(room)
 		}
-		q.add(in, &b.nodes[t.at+i], uint32(i), uint32(n), last)
+		q.add(in, &b.nodes[t.at+i], counter+uint32(i), uint32(n), last)
 	}
 }
 
@@ -85,10 +101,26 @@ func (b *batch) finish(h *Hasher) {
 	q.flush()
 	b.short.flush()
 	q.begin(h, h.flags|flagParent, 0)
-	for b.level() {
+	for log := uint8(chunkLog); ; log++ {
+		if log == b.wants.log {
+			b.handOut()
+		}
+		if !b.level() {
+			break
+		}
 	}
 	b.full.forget()
 	b.short.forget()
+}
+
+// handOut copies the nodes of trees that have more than one at this level.
+func (b *batch) handOut() {
+	w := &b.wants
+	for _, t := range b.trees {
+		if t.n > 1 {
+			w.to = w.to[copy(w.to[:t.n], b.nodes[t.at:]):]
+		}
+	}
 }
 
 // level joins each tree's chaining values in pairs. It returns false when
@@ -99,7 +131,7 @@ func (b *batch) level() bool {
 	for _, t := range b.trees {
 		last := uint32(0)
 		if t.n == 2 {
-			last = flagRoot
+			last = t.flag
 		}
 		for i := range t.n / 2 {
 			b.full.add(unsafe.Pointer(&b.nodes[t.at+2*i]), &b.nodes[t.at+i], 0, blockLen, last)
