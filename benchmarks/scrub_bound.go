@@ -26,15 +26,15 @@ func scrubBounds(store string) ([]contestant, error) {
 	if err != nil {
 		return nil, err
 	}
-	own, err := pack.NewCodec(cfg.Key, cfg.FrameSize, cfg.Compression)
+	own, err := pack.NewCodec(cfg.Key, cfg.FrameSize, cfg.Compression, cfg.FormatVersion)
 	if err != nil {
 		return nil, err
 	}
-	framed, err := pack.NewCodec(cfg.Key, cfg.FrameSize, pack.CodecZstd)
+	framed, err := pack.NewCodec(cfg.Key, cfg.FrameSize, pack.CodecZstd, cfg.FormatVersion)
 	if err != nil {
 		return nil, err
 	}
-	whole, err := pack.NewCodec(cfg.Key, pack.MaxChunk, pack.CodecZstd)
+	whole, err := pack.NewCodec(cfg.Key, pack.MaxChunk, pack.CodecZstd, cfg.FormatVersion)
 	if err != nil {
 		return nil, err
 	}

@@ -21,15 +21,7 @@ const FormatVersion = 2
 
 // canHold reports whether a record is one of the store's format: programs that know
 // this format alone must be able to read it.
-func (s *Store) canHold(rec pack.Record) bool { return s.cfg.FormatVersion >= formatOf(rec.Codec()) }
-
-// formatOf returns the oldest format that a store of such records can have.
-func formatOf(c pack.CodecID) int {
-	if c == pack.CodecMinLZ {
-		return 2
-	}
-	return 1
-}
+func (s *Store) canHold(rec pack.Record) bool { return s.cfg.FormatVersion >= rec.Format() }
 
 const (
 	configName = "config.json"
@@ -77,8 +69,8 @@ type CreateOptions struct {
 	FS        vfs.FS       // nil: the machine's
 	FrameSize int          // plain bytes that decode alone; pack.MaxChunk: one frame a chunk; 0: 16 KiB
 	NoParity  bool         // packs without parity: 7 % smaller, and damage does not heal by itself
-	Compress  pack.CodecID // CodecZstd or CodecMinLZ; 0: MinLZ
-	Format    int          // the least that the store is to have; 0: the oldest that can hold its records
+	Compress  pack.CodecID // CodecZstd or CodecMinLZ; 0: MinLZ, or in format 1, which has none, zstd
+	Format    int          // 0: the newest
 	Created   time.Time    // zero: now
 	Key       *pack.Key    // nil: a random one; a replica has its origin's
 }
@@ -89,17 +81,26 @@ func Create(dir string, opts CreateOptions) (Config, error) {
 	if opts.FrameSize == 0 {
 		opts.FrameSize = defaultFrameSize
 	}
+	if opts.Format == 0 {
+		opts.Format = FormatVersion
+	}
 	if opts.Compress == 0 {
 		opts.Compress = pack.CodecMinLZ
+		if opts.Format < opts.Compress.Format() {
+			opts.Compress = pack.CodecZstd
+		}
 	}
 	if opts.Created.IsZero() {
 		opts.Created = time.Now()
 	}
 	cfg := Config{Info: Info{
-		FormatVersion: max(opts.Format, formatOf(opts.Compress)), Compression: opts.Compress,
+		FormatVersion: opts.Format, Compression: opts.Compress,
 		FrameSize: opts.FrameSize, NoParity: opts.NoParity, Created: opts.Created.UTC().Truncate(time.Second),
 	}}
-	if _, err := pack.NewCodec(cfg.Key, opts.FrameSize, opts.Compress); err != nil {
+	if opts.Format > FormatVersion {
+		return Config{}, fmt.Errorf("create store: there is no format %d", opts.Format)
+	}
+	if _, err := pack.NewCodec(cfg.Key, opts.FrameSize, opts.Compress, opts.Format); err != nil {
 		return Config{}, fmt.Errorf("create store: %w", err)
 	}
 	names, err := fsys.List(dir)

@@ -68,7 +68,7 @@ func (ses *session) Put(ctx context.Context, recs []pack.Record) (PutResult, err
 	}
 	for _, rec := range recs {
 		if !ses.canHold(rec) {
-			return PutResult{}, fmt.Errorf("store chunks: %v is compressed by %v, which a store of format %d does not hold", rec.ID, rec.Codec(), ses.cfg.FormatVersion)
+			return PutResult{}, fmt.Errorf("store chunks: %v is a record of format %d (%v), which a store of format %d does not hold", rec.ID, rec.Format(), rec.Codec(), ses.cfg.FormatVersion)
 		}
 	}
 	var res PutResult

@@ -145,7 +145,7 @@ func Open(dir string, opts Options) (*Store, error) {
 	if s.size < pack.HeaderLen || s.size > pack.MaxPack/2 {
 		return nil, fmt.Errorf("open store %s: pack size %d is out of bounds", dir, s.size)
 	}
-	if s.codec, err = pack.NewCodec(cfg.Key, cfg.FrameSize, cfg.Compression); err != nil {
+	if s.codec, err = pack.NewCodec(cfg.Key, cfg.FrameSize, cfg.Compression, cfg.FormatVersion); err != nil {
 		return nil, fmt.Errorf("open store %s: %w", dir, err)
 	}
 	if s.media, err = media.NewDir(fsys, fsys.PathJoin(dir, "packs")); err != nil {

@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"slices"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/zeebo/xxh3"
 
 	"holdfast/chunkstore/pack"
 )
@@ -33,7 +35,7 @@ func miswrite(t *testing.T, fsys vfs.FS, footer bool) (n int) {
 			}
 			end := off + pack.RecordHeaderLen + int(binary.LittleEndian.Uint32(b[off+12:]))
 			b[end-1] ^= 1
-			sum := pack.Sum(b[off:off+48], b[off+pack.RecordHeaderLen:end])
+			sum := sumOfRecord(b[off:end])
 			copy(b[off+48:], sum[:])
 			n++
 		}
@@ -43,6 +45,18 @@ func miswrite(t *testing.T, fsys vfs.FS, footer bool) (n int) {
 		return b
 	})
 	return n
+}
+
+// sumOfRecord is the sum of a record's stored bytes, as its magic says that it is made.
+func sumOfRecord(rec []byte) (sum [16]byte) {
+	head, payload := rec[:48], rec[pack.RecordHeaderLen:]
+	if rec[3] == '1' {
+		return pack.Sum(head, payload)
+	}
+	full := xxh3.Hash128(slices.Concat(head, payload))
+	binary.LittleEndian.PutUint64(sum[:], full.Lo)
+	binary.LittleEndian.PutUint64(sum[8:], full.Hi)
+	return sum
 }
 
 // TestUndecodable: records that are whole as they are stored and don't decode are found by a

@@ -29,14 +29,14 @@ func codecOf(t *testing.T, s *Store, id ID) pack.CodecID {
 // stored.
 func TestUpgrade(t *testing.T) {
 	fsys := vfs.NewMem()
-	if _, err := Create("/store", CreateOptions{FS: fsys, Compress: pack.CodecZstd}); err != nil {
+	if _, err := Create("/store", CreateOptions{FS: fsys, Format: 1}); err != nil {
 		t.Fatal(err)
 	}
 	var ids []ID
 	for i, step := range []struct {
 		to     pack.CodecID
 		format int
-	}{{pack.CodecMinLZ, 2}, {pack.CodecZstd, 2}} {
+	}{{pack.CodecMinLZ, FormatVersion}, {pack.CodecZstd, FormatVersion}} {
 		s := openStore(t, fsys, 0)
 		cfg, err := s.Upgrade(step.to)
 		if err != nil || cfg.FormatVersion != step.format || cfg.Compression != step.to {
@@ -66,11 +66,11 @@ func TestUpgrade(t *testing.T) {
 // capture's is refused, and a donor's is stored as the store can hold it.
 func TestOldFormatHoldsOldRecords(t *testing.T) {
 	fsys, ctx := vfs.NewMem(), context.Background()
-	if _, err := Create("/store", CreateOptions{FS: fsys, Compress: pack.CodecZstd}); err != nil {
+	if _, err := Create("/store", CreateOptions{FS: fsys, Format: 1}); err != nil {
 		t.Fatal(err)
 	}
 	s := openStore(t, fsys, 0)
-	newer, err := pack.NewCodec(s.cfg.Key, 0, pack.CodecMinLZ)
+	newer, err := pack.NewCodec(s.cfg.Key, 0, pack.CodecMinLZ, 2)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,7 +95,7 @@ func TestOldFormatHoldsOldRecords(t *testing.T) {
 func TestUpgradeStopsAnywhere(t *testing.T) {
 	for stop := 0; ; stop++ {
 		mem := vfs.NewCrashableMem()
-		old, err := Create("/store", CreateOptions{FS: mem, Compress: pack.CodecZstd})
+		old, err := Create("/store", CreateOptions{FS: mem, Format: 1})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -106,14 +106,17 @@ func TestReplicateRefuses(t *testing.T) {
 	if _, err := Replicate(context.Background(), src, s, ReplicateOptions{}); !errors.Is(err, ErrOtherKey) {
 		t.Fatalf("to a store with another key: %v", err)
 	}
-	key, older := src.Config().Key, vfs.NewMem()
-	if _, err := chunkstore.Create("/store", chunkstore.CreateOptions{FS: older, Key: &key, Compress: pack.CodecZstd}); err != nil {
-		t.Fatal(err)
-	}
-	o := openWorld(t, older)
-	defer o.Close()
-	if _, err := Replicate(context.Background(), src, o, ReplicateOptions{}); !errors.Is(err, ErrOlderFormat) {
-		t.Fatalf("to a store of an older format: %v", err)
+	key := src.Config().Key
+	for format := 1; format < chunkstore.FormatVersion; format++ {
+		older := vfs.NewMem()
+		if _, err := chunkstore.Create("/store", chunkstore.CreateOptions{FS: older, Key: &key, Format: format}); err != nil {
+			t.Fatal(err)
+		}
+		o := openWorld(t, older)
+		defer o.Close()
+		if _, err := Replicate(context.Background(), src, o, ReplicateOptions{}); !errors.Is(err, ErrOlderFormat) {
+			t.Fatalf("to a store of format %d: %v", format, err)
+		}
 	}
 	if _, err := Replicate(context.Background(), src, src, ReplicateOptions{}); err == nil {
 		t.Fatal("a store was replicated to itself")

@@ -25,7 +25,6 @@ import (
 	"holdfast/capture/source"
 	"holdfast/chunkstore"
 	"holdfast/chunkstore/catalog"
-	format "holdfast/chunkstore/pack"
 	"holdfast/heal"
 )
 
@@ -39,19 +38,11 @@ var fixtureKinds = map[string]struct {
 	chunkstore.CreateOptions
 	aged bool // proved, pruned and cared for by policies, too
 }{
-	"frames":        {CreateOptions: chunkstore.CreateOptions{FrameSize: 16 << 10, Compress: format.CodecZstd, NoParity: true}},
-	"frames-parity": {CreateOptions: chunkstore.CreateOptions{FrameSize: 16 << 10, Compress: format.CodecZstd}},
-	"aged":          {CreateOptions: chunkstore.CreateOptions{FrameSize: 16 << 10, Compress: format.CodecZstd}, aged: true},
-	"minlz":         {CreateOptions: chunkstore.CreateOptions{FrameSize: 16 << 10, Compress: format.CodecMinLZ, NoParity: true}},
-	"minlz-aged":    {CreateOptions: chunkstore.CreateOptions{FrameSize: 16 << 10, Compress: format.CodecMinLZ}, aged: true},
-}
-
-// formatFor is the format of stores made with such records.
-func formatFor(by format.CodecID) int {
-	if by == format.CodecZstd {
-		return 1
-	}
-	return chunkstore.FormatVersion
+	"frames":        {CreateOptions: chunkstore.CreateOptions{FrameSize: 16 << 10, Format: 1, NoParity: true}},
+	"frames-parity": {CreateOptions: chunkstore.CreateOptions{FrameSize: 16 << 10, Format: 1}},
+	"aged":          {CreateOptions: chunkstore.CreateOptions{FrameSize: 16 << 10, Format: 1}, aged: true},
+	"minlz":         {CreateOptions: chunkstore.CreateOptions{FrameSize: 16 << 10, Format: 2, NoParity: true}},
+	"minlz-aged":    {CreateOptions: chunkstore.CreateOptions{FrameSize: 16 << 10, Format: 2}, aged: true},
 }
 
 const maxFixture = 300 << 10
@@ -84,7 +75,7 @@ func makeFixture(t *testing.T, name string) {
 	t.Helper()
 	ctx, dir := context.Background(), t.TempDir()
 	kind, ok := fixtureKinds[name]
-	archive := fmt.Sprintf("testdata/format-%d-%s.tar.zst", formatFor(kind.Compress), name)
+	archive := fmt.Sprintf("testdata/format-%d-%s.tar.zst", kind.Format, name)
 	if _, err := os.Stat(archive); !ok || err == nil {
 		t.Fatalf("%s is there, or nobody knows how to make it: a store that was written stays as it is", archive)
 	}

@@ -1,22 +1,34 @@
 package tests
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"holdfast/chunkstore"
 )
 
 // TestUpgrade takes a store and its replica to the newest format. A replica of an
 // older format takes nothing, and says what to do; what another process has open stays.
 func TestUpgrade(t *testing.T) {
+	for old := 1; old < chunkstore.FormatVersion; old++ {
+		t.Run(fmt.Sprintf("from format %d", old), func(t *testing.T) { testUpgrade(t, old) })
+	}
+}
+
+func testUpgrade(t *testing.T, old int) {
 	p := &program{t, "", filepath.Join(t.TempDir(), "store")}
 	var err error
 	if p.bin, err = built(); err != nil {
 		t.Fatal(err)
 	}
 	second := &program{t, p.bin, filepath.Join(t.TempDir(), "second")}
-	p.must("init", "--compression", "zstd", p.store)
+	made, err := chunkstore.Create(p.store, chunkstore.CreateOptions{Format: old})
+	if err != nil {
+		t.Fatal(err)
+	}
 	disk := filepath.Join(t.TempDir(), "vda.raw")
 	if err := os.WriteFile(disk, fixtureBytes(1, 3<<20), 0o600); err != nil {
 		t.Fatal(err)
@@ -26,7 +38,8 @@ func TestUpgrade(t *testing.T) {
 	p.must("replicate")
 
 	before := treeSums(t, p.store)["config.json"]
-	if out := p.must("upgrade", "--dry-run"); !strings.Contains(out, "would have format 2 (had 1) and compression minlz (had zstd)") {
+	would := fmt.Sprintf("would have format %d (had %d) and compression minlz (had %v)", chunkstore.FormatVersion, old, made.Compression)
+	if out := p.must("upgrade", "--dry-run"); !strings.Contains(out, would) {
 		t.Errorf("a dry run says %q", out)
 	}
 	m := p.mount()

@@ -108,7 +108,7 @@ func Open(ctx context.Context, dir string, opts Options) (*Handle, error) {
 	if err != nil {
 		return nil, err
 	}
-	codec, err := pack.NewCodec(cfg.Key, cfg.FrameSize, cfg.Compression)
+	codec, err := pack.NewCodec(cfg.Key, cfg.FrameSize, cfg.Compression, cfg.FormatVersion)
 	if err != nil {
 		return nil, fmt.Errorf("open store %s: %w", path, err)
 	}

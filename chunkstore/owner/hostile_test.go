@@ -30,7 +30,7 @@ func impostor(t *testing.T, answer http.HandlerFunc) (*client, string) {
 	go srv.Serve(l)
 	cfg, err := chunkstore.ReadConfig(dir)
 	mustUnix(t, err)
-	codec, err := pack.NewCodec(cfg.Key, 0, pack.CodecMinLZ)
+	codec, err := pack.NewCodec(cfg.Key, 0, pack.CodecMinLZ, chunkstore.FormatVersion)
 	mustUnix(t, err)
 	base, cancel := context.WithCancel(context.Background())
 	c := newClient(base, d, codec, cfg.Info)

@@ -17,7 +17,7 @@ import (
 
 func testCodec(t testing.TB) *pack.Codec {
 	t.Helper()
-	c, err := pack.NewCodec(pack.Key{1}, 0, pack.CodecMinLZ)
+	c, err := pack.NewCodec(pack.Key{1}, 0, pack.CodecMinLZ, chunkstore.FormatVersion)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,6 +15,7 @@ import (
 type Codec struct {
 	ids      *blake.Hasher
 	frames   *blake.Hasher // their sums
+	version  recordVersion // of records that Encode makes
 	frameLog uint8         // of records that Encode makes; 0: one frame
 	compress CodecID       // of records that Encode makes
 	zstdEnc  *zstd.Encoder // of a codec that makes such records
@@ -24,14 +25,18 @@ type Codec struct {
 // NewCodec returns a codec for chunks named under key. frameSize is the plain
 // bytes that decode alone in records it makes: a power of two from 4 KiB to
 // MaxChunk; MaxChunk, or 0, means one frame a chunk. compress is CodecMinLZ or
-// CodecZstd. Reading knows every size and both.
-func NewCodec(key Key, frameSize int, compress CodecID) (*Codec, error) {
-	if compress != CodecMinLZ && compress != CodecZstd {
+// CodecZstd. The records are those of a store of this format, 1 or more. Reading knows
+// every size, both codecs and the records of every format.
+func NewCodec(key Key, frameSize int, compress CodecID, format int) (*Codec, error) {
+	switch {
+	case compress != CodecMinLZ && compress != CodecZstd:
 		return nil, fmt.Errorf("%v does not compress", compress)
+	case format < compress.Format():
+		return nil, fmt.Errorf("a store of format %d has no records by %v", format, compress)
 	}
 	var frameKey [32]byte
 	blake3.DeriveKey("holdfast 2026-11-21 frame sum", key[:], frameKey[:])
-	c := &Codec{ids: blake.New(key[:]), frames: blake.New(frameKey[:]), compress: compress}
+	c := &Codec{ids: blake.New(key[:]), frames: blake.New(frameKey[:]), compress: compress, version: versionFor(format)}
 	if frameSize != 0 && frameSize != MaxChunk {
 		log, err := frameLogOf(frameSize)
 		if err != nil {
@@ -64,7 +69,7 @@ func (c *Codec) IDs(ids []ID, plain []blake.Message) { blake.SumMany(c.ids, ids,
 // MaxChunk.
 func (c *Codec) Encode(buf []byte, kind Kind, id ID, plain []byte) Record {
 	start := len(buf)
-	h := header{kind: kind, codec: c.compress, plainLen: len(plain), id: id}
+	h := header{version: c.version, kind: kind, codec: c.compress, plainLen: len(plain), id: id}
 	buf = append(buf, make([]byte, RecordHeaderLen)...)
 	if c.frameLog != 0 && len(plain) > 1<<c.frameLog {
 		h.frameLog = c.frameLog
@@ -78,7 +83,7 @@ func (c *Codec) Encode(buf []byte, kind Kind, id ID, plain []byte) Record {
 	rec := buf[start:]
 	h.payloadLen = len(rec) - RecordHeaderLen
 	h.put(rec)
-	h.sum = Sum(rec[:recordSumOff], rec[RecordHeaderLen:])
+	h.sum = h.version.sum(rec)
 	copy(rec[recordSumOff:], h.sum[:])
 	return Record{ID: id, Kind: kind, PlainLen: len(plain), Bytes: rec}
 }

@@ -41,8 +41,8 @@ type frameSums struct {
 var frameSumsPool = sync.Pool{New: func() any { return new(frameSums) }}
 
 // sumFrames calls do with the sum of each frame of plain, which begins with
-// frame first of chunk id; do stops it by returning false.
-func (c *Codec) sumFrames(plain []byte, id *ID, first int, log uint8, do func(i int, sum []byte) bool) {
+// frame first of chunk id, in a record of version v; do stops it by returning false.
+func (c *Codec) sumFrames(v recordVersion, plain []byte, id *ID, first int, log uint8, do func(i int, sum []byte) bool) {
 	f := frameSumsPool.Get().(*frameSums)
 	n := frameCount(len(plain), log)
 	for k := range n {
@@ -73,7 +73,7 @@ func (c *Codec) appendFrames(buf []byte, id ID, plain []byte) []byte {
 		buf, _ = c.deflate(buf, plain[from:to], frameLevel(i, n))
 		binary.LittleEndian.PutUint32(buf[table+i*frameEntryLen:], uint32(len(buf)-start))
 	}
-	c.sumFrames(plain, &id, 0, c.frameLog, func(i int, sum []byte) bool {
+	c.sumFrames(c.version, plain, &id, 0, c.frameLog, func(i int, sum []byte) bool {
 		copy(buf[table+i*frameEntryLen+4:], sum)
 		return true
 	})

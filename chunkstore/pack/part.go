@@ -126,7 +126,7 @@ func (c *Codec) decodeRun(buf []byte, h *header, payload []byte, p Part) ([]byte
 
 // proveRun proves decoded frames, the first of which has number first, by their sums.
 func (c *Codec) proveRun(plain []byte, h *header, payload []byte, first int) (err error) {
-	c.sumFrames(plain, &h.id, first, h.frameLog, func(i int, sum []byte) bool {
+	c.sumFrames(h.version, plain, &h.id, first, h.frameLog, func(i int, sum []byte) bool {
 		if want := payload[i*frameEntryLen+4 : (i+1)*frameEntryLen]; !bytes.Equal(sum, want) {
 			err = fmt.Errorf("frame %d: plain bytes have sum %x, want %x", i, sum, want)
 		}

@@ -84,26 +84,32 @@ func (c *Codec) ProveMany(entries []Entry, records [][]byte, errs []error) {
 }
 
 // checkStoredMany is [CheckStored] for many records that must each be what its entry
-// tells of.
+// tells of. Those whose sums are BLAKE3 hashes are summed together.
 func checkStoredMany(entries []Entry, records [][]byte, errs []error) {
 	g := groups.Get().(*group)
-	judge := func(i int, h *header, sum *[32]byte) {
-		if errs[i] = h.fits([sumLen]byte(sum[:])); errs[i] == nil {
+	judge := func(i int, h *header, sum [sumLen]byte) {
+		if errs[i] = h.fits(sum); errs[i] == nil {
 			errs[i] = h.isOf(&entries[i])
 		}
 	}
+	judgeHash := func(i int, h *header, hash *[32]byte) { judge(i, h, [sumLen]byte(hash[:])) }
 	for i, b := range records {
 		h, rec, err := openStored(b)
 		if err != nil {
 			errs[i] = err
 			continue
 		}
-		if g.isFull(0) {
-			g.hash(unkeyed, judge)
+		if h.version != recordV1 {
+			judge(i, &h, h.version.sum(rec))
+			continue
 		}
-		g.add(i, &h, blake.Message{rec[:recordSumOff], rec[RecordHeaderLen:]})
+		if g.isFull(0) {
+			g.hash(unkeyed, judgeHash)
+		}
+		head, payload := summed(rec)
+		g.add(i, &h, blake.Message{head, payload})
 	}
-	g.hash(unkeyed, judge)
+	g.hash(unkeyed, judgeHash)
 	groups.Put(g)
 }
 

@@ -7,10 +7,11 @@ import (
 	"testing"
 )
 
-// hurtRecords makes n records of a codec, of chunks of all lengths, of which about a third
+// hurtRecords makes n records, each of one of the codecs, of chunks of all lengths, of which about a third
 // are hurt, and what an entry tells of each.
-func hurtRecords(r *rand.Rand, c *Codec, n int) (entries []Entry, records [][]byte) {
+func hurtRecords(r *rand.Rand, codecs []*Codec, n int) (entries []Entry, records [][]byte) {
 	for range n {
+		c := codecs[r.IntN(len(codecs))]
 		plain := make([]byte, 1+r.IntN(MaxChunk))
 		if r.IntN(4) == 0 {
 			plain = plain[:1+r.IntN(min(len(plain), 3000))]
@@ -48,12 +49,16 @@ func TestProveMany(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	bad := 0
 	for round := range 12 {
-		c, err := NewCodec(Key{1}, []int{4 << 10, 16 << 10, 0}[round%3], []CodecID{CodecMinLZ, CodecZstd}[round%2])
+		c, err := NewCodec(Key{1}, []int{4 << 10, 16 << 10, 0}[round%3], []CodecID{CodecMinLZ, CodecZstd}[round%2], 2)
+		if err != nil {
+			t.Fatal(err)
+		}
+		newer, err := NewCodec(Key{1}, c.FrameSize(), c.compress, 3)
 		if err != nil {
 			t.Fatal(err)
 		}
 		n := []int{0, 1, groupRecords, groupRecords + 1, 100}[round%5]
-		entries, records := hurtRecords(r, c, n)
+		entries, records := hurtRecords(r, []*Codec{c, newer}, n)
 		stored, decoded := make([]error, n), make([]error, n)
 		checkStoredMany(entries, records, stored)
 		for i := range n {

@@ -151,7 +151,7 @@ func (h *holedReader) ReadAt(p []byte, off int64) (int, error) {
 
 func smallPack(t *testing.T, opts WriterOptions) []byte {
 	t.Helper()
-	c, err := NewCodec(Key{1}, 0, CodecMinLZ)
+	c, err := NewCodec(Key{1}, 0, CodecMinLZ, 3)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -218,7 +218,7 @@ func FuzzProve(f *testing.F) {
 	f.Add(whole[:len(whole)-1]) // its footer is lost
 	f.Fuzz(func(t *testing.T, b []byte) {
 		proveAll(t, b)
-		c, err := NewCodec(Key{1}, 0, CodecMinLZ) // as in smallPack
+		c, err := NewCodec(Key{1}, 0, CodecMinLZ, 3) // as in smallPack
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -2,7 +2,6 @@ package pack
 
 import (
 	"bytes"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -141,11 +140,16 @@ func Scan(r io.ReaderAt, size int64, fn func(Entry, []byte) error) (end, skipped
 
 // nextMagic returns how far the next possible record lies behind b[0].
 func nextMagic(b []byte) int64 {
-	magic := binary.LittleEndian.AppendUint32(nil, recordMagic)
-	if i := bytes.Index(b[1:], magic); i >= 0 {
-		return int64(i) + 1
+	for at := 1; ; at++ {
+		i := bytes.Index(b[at:], []byte(magicPrefix))
+		if i < 0 || at+i+magicLen > len(b) {
+			return int64(max(1, len(b)-magicLen+1))
+		}
+		at += i
+		if _, err := versionOf(b[at:]); err == nil {
+			return int64(at)
+		}
 	}
-	return int64(max(1, len(b)-len(magic)+1))
 }
 
 func entryOf(rec Record, off int64) Entry {

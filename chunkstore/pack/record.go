@@ -13,7 +13,8 @@ const RecordHeaderLen = 64
 const MaxRecord = RecordHeaderLen + MaxChunk + maxFrames*frameEntryLen
 
 const (
-	recordMagic  = 0x31724648 // "HFr1", this must not change: it is on disk
+	magicPrefix  = "HFr" // the version's digit follows; this must not change: it is on disk
+	magicLen     = len(magicPrefix) + 1
 	sumLen       = 16
 	recordSumOff = RecordHeaderLen - sumLen
 )
@@ -46,6 +47,50 @@ func ParseCompression(name string) (CodecID, error) {
 	return 0, fmt.Errorf("compression %q: there are %v and %v", name, CodecMinLZ, CodecZstd)
 }
 
+// Format is the oldest store format whose records may be compressed so.
+func (c CodecID) Format() int {
+	if c == CodecMinLZ {
+		return 2
+	}
+	return 1
+}
+
+// recordVersion says by what a record's sums are made. It is the last digit of the
+// record's magic.
+type recordVersion uint8
+
+const (
+	recordV1 recordVersion = 1
+	recordV2 recordVersion = 2 // since format 3
+
+	formatV2 = 3 // the store format that brought recordV2, and parity whose sums are alike
+)
+
+// versionFor is the version of the records that a store of this format takes.
+func versionFor(format int) recordVersion {
+	if format < formatV2 {
+		return recordV1
+	}
+	return recordV2
+}
+
+// magic is how a record of this version begins.
+func (v recordVersion) magic() (m [magicLen]byte) {
+	copy(m[:], magicPrefix)
+	m[magicLen-1] = '0' + byte(v)
+	return m
+}
+
+// versionOf returns the version of the record that b begins with.
+func versionOf(b []byte) (recordVersion, error) {
+	for _, v := range []recordVersion{recordV2, recordV1} {
+		if v.magic() == [magicLen]byte(b) {
+			return v, nil
+		}
+	}
+	return 0, fmt.Errorf("record header: magic %x, want %x or %x", b[:magicLen], recordV2.magic(), recordV1.magic())
+}
+
 // Record is one chunk as it lies in a pack.
 type Record struct {
 	ID       ID
@@ -57,8 +102,18 @@ type Record struct {
 // Codec says how the record is compressed.
 func (r Record) Codec() CodecID { return CodecID(r.Bytes[5]) }
 
+// Format is the oldest store format that holds such a record.
+func (r Record) Format() int {
+	format := r.Codec().Format()
+	if r.Bytes[magicLen-1] == recordV2.magic()[magicLen-1] {
+		format = formatV2
+	}
+	return format
+}
+
 // header is a record's header, decoded.
 type header struct {
+	version    recordVersion
 	kind       Kind
 	codec      CodecID
 	frameLog   uint8 // 0: one frame
@@ -69,7 +124,8 @@ type header struct {
 }
 
 func (h *header) put(b []byte) {
-	binary.LittleEndian.PutUint32(b[0:], recordMagic)
+	m := h.version.magic()
+	copy(b, m[:])
 	b[4], b[5], b[6], b[7] = byte(h.kind), byte(h.codec), h.frameLog, 0
 	binary.LittleEndian.PutUint32(b[8:], uint32(h.plainLen))
 	binary.LittleEndian.PutUint32(b[12:], uint32(h.payloadLen))
@@ -81,10 +137,11 @@ func parseHeader(b []byte) (header, error) {
 	if len(b) < RecordHeaderLen {
 		return header{}, fmt.Errorf("record header: %d bytes, want %d", len(b), RecordHeaderLen)
 	}
-	if m := binary.LittleEndian.Uint32(b); m != recordMagic {
-		return header{}, fmt.Errorf("record header: magic %#08x, want %#08x", m, uint32(recordMagic))
+	v, err := versionOf(b)
+	if err != nil {
+		return header{}, err
 	}
-	h := header{kind: Kind(b[4]), codec: CodecID(b[5]), frameLog: b[6]}
+	h := header{version: v, kind: Kind(b[4]), codec: CodecID(b[5]), frameLog: b[6]}
 	plain, payload := binary.LittleEndian.Uint32(b[8:]), binary.LittleEndian.Uint32(b[12:])
 	switch {
 	case h.kind < KindData || h.kind > KindRoot:
@@ -114,7 +171,7 @@ func parseHeader(b []byte) (header, error) {
 func CheckStored(b []byte) (Record, error) {
 	h, rec, err := openStored(b)
 	if err == nil {
-		err = h.fits(Sum(rec[:recordSumOff], rec[RecordHeaderLen:]))
+		err = h.fits(h.version.sum(rec))
 	}
 	if err != nil {
 		return Record{}, err

@@ -13,25 +13,30 @@ import (
 
 var testCompressions = []CodecID{CodecMinLZ, CodecZstd}
 
+// testFormats are store formats whose records differ.
+var testFormats = []int{2, 3}
+
 func testCodec(t testing.TB, frameSize int) *Codec {
 	t.Helper()
-	return testCodecBy(t, frameSize, CodecMinLZ)
+	return testCodecBy(t, frameSize, CodecMinLZ, testFormats[len(testFormats)-1])
 }
 
-func testCodecBy(t testing.TB, frameSize int, by CodecID) *Codec {
+func testCodecBy(t testing.TB, frameSize int, by CodecID, format int) *Codec {
 	t.Helper()
-	c, err := NewCodec(Key{1, 2, 3}, frameSize, by)
+	c, err := NewCodec(Key{1, 2, 3}, frameSize, by, format)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return c
 }
 
-// testCodecs are codecs of each compression, with frames and without.
+// testCodecs are codecs of each format and compression, with frames and without.
 func testCodecs(t testing.TB) (list []*Codec) {
 	t.Helper()
-	for _, by := range testCompressions {
-		list = append(list, testCodecBy(t, 0, by), testCodecBy(t, 4<<10, by))
+	for _, format := range testFormats {
+		for _, by := range testCompressions {
+			list = append(list, testCodecBy(t, 0, by, format), testCodecBy(t, 4<<10, by, format))
+		}
 	}
 	return list
 }
@@ -53,13 +58,15 @@ var (
 
 func TestRecordRoundTrip(t *testing.T) {
 	for _, by := range testCompressions {
-		t.Run(by.String(), func(t *testing.T) { testRoundTrip(t, by) })
+		for _, format := range testFormats {
+			t.Run(fmt.Sprintf("%v, format %d", by, format), func(t *testing.T) { testRoundTrip(t, by, format) })
+		}
 	}
 }
 
-func testRoundTrip(t *testing.T, by CodecID) {
+func testRoundTrip(t *testing.T, by CodecID, format int) {
 	for _, frame := range testFrames {
-		c := testCodecBy(t, frame, by)
+		c := testCodecBy(t, frame, by, format)
 		for _, n := range testSizes {
 			for _, share := range []float64{0, 0.5, 1} {
 				plain := plainOf(uint64(n), n, share)
@@ -67,6 +74,9 @@ func testRoundTrip(t *testing.T, by CodecID) {
 				rec := c.Encode([]byte("before"), KindData, id, plain)
 				if rec.PlainLen != n || rec.ID != id || len(rec.Bytes) > MaxRecord {
 					t.Fatalf("frame %d, %d bytes: record %+v of %d bytes", frame, n, rec.ID, len(rec.Bytes))
+				}
+				if want := map[bool]int{true: 3, false: rec.Codec().Format()}[format == 3]; rec.Format() != want {
+					t.Errorf("format %d, %v: record of format %d, want %d", format, rec.Codec(), rec.Format(), want)
 				}
 				limit := RecordHeaderLen + n
 				if s := c.FrameSize(); n > s {
@@ -98,7 +108,7 @@ func TestCompressibleBytesShrink(t *testing.T) {
 	for _, frame := range testFrames {
 		for _, by := range testCompressions {
 			plain := plainOf(1, MaxChunk, 1)
-			rec := testCodecBy(t, frame, by).Encode(nil, KindData, ID{}, plain)
+			rec := testCodecBy(t, frame, by, 2).Encode(nil, KindData, ID{}, plain)
 			if len(rec.Bytes) > MaxChunk/8 || CodecID(rec.Bytes[5]) != by {
 				t.Errorf("frame %d, %v: %d bytes stored of %d, codec %d", frame, by, len(rec.Bytes), MaxChunk, rec.Bytes[5])
 			}
@@ -111,7 +121,9 @@ func TestCompressibleBytesShrink(t *testing.T) {
 // not compressed.
 func TestShortLastFrames(t *testing.T) {
 	for _, by := range testCompressions {
-		testShortLastFrames(t, testCodecBy(t, 4<<10, by))
+		for _, format := range testFormats {
+			testShortLastFrames(t, testCodecBy(t, 4<<10, by, format))
+		}
 	}
 }
 
@@ -135,12 +147,17 @@ func testShortLastFrames(t *testing.T, c *Codec) {
 
 func TestFrameSizes(t *testing.T) {
 	for _, bad := range []int{-1, 1, 2048, 5000, 3 << 12, 128 << 10} {
-		if _, err := NewCodec(Key{}, bad, CodecMinLZ); err == nil {
+		if _, err := NewCodec(Key{}, bad, CodecMinLZ, 2); err == nil {
 			t.Errorf("frame size %d was taken", bad)
 		}
 	}
+	for format, by := range map[int]CodecID{-1: CodecZstd, 0: CodecZstd, 1: CodecMinLZ} {
+		if _, err := NewCodec(Key{}, 0, by, format); err == nil {
+			t.Errorf("%v in format %d was taken", by, format)
+		}
+	}
 	for _, bad := range []CodecID{CodecRaw, CodecMinLZ + 1} {
-		if _, err := NewCodec(Key{}, 0, bad); err == nil {
+		if _, err := NewCodec(Key{}, 0, bad, 2); err == nil {
 			t.Errorf("%v was taken", bad)
 		}
 	}
@@ -302,14 +319,16 @@ func FuzzRecord(f *testing.F) {
 func benchCodecs(b *testing.B) (list []*Codec) {
 	b.Helper()
 	for _, by := range testCompressions {
-		list = append(list, testCodecBy(b, 0, by), testCodecBy(b, 16<<10, by))
+		for _, format := range testFormats {
+			list = append(list, testCodecBy(b, 0, by, format), testCodecBy(b, 16<<10, by, format))
+		}
 	}
 	return list
 }
 
 func BenchmarkEncode(b *testing.B) {
 	for _, c := range benchCodecs(b) {
-		b.Run(fmt.Sprintf("%v/frame=%d", c.compress, c.FrameSize()), func(b *testing.B) {
+		b.Run(fmt.Sprintf("%v/frame=%d/HFr%d", c.compress, c.FrameSize(), c.version), func(b *testing.B) {
 			plain := plainOf(5, MaxChunk, 0.6)
 			id := c.ID(plain)
 			buf := make([]byte, 0, MaxRecord)
@@ -323,7 +342,7 @@ func BenchmarkEncode(b *testing.B) {
 
 func BenchmarkDecode(b *testing.B) {
 	for _, c := range benchCodecs(b) {
-		b.Run(fmt.Sprintf("%v/frame=%d", c.compress, c.FrameSize()), func(b *testing.B) {
+		b.Run(fmt.Sprintf("%v/frame=%d/HFr%d", c.compress, c.FrameSize(), c.version), func(b *testing.B) {
 			plain := plainOf(5, MaxChunk, 0.6)
 			rec := c.Encode(nil, KindData, c.ID(plain), plain)
 			buf := make([]byte, 0, MaxChunk+Slack)
