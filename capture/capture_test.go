@@ -293,18 +293,28 @@ func TestFailedCaptureLeavesNoVersionAndIsUsedAgain(t *testing.T) {
 	f.check(v, d)
 }
 
+// stopper stops a capture when a part of it is read.
+type stopper struct {
+	*memDisk
+	progress *Progress
+	stop     func()
+}
+
+func (d *stopper) ReadAt(p []byte, off int64) (int, error) {
+	if d.progress.Read.Load() > 0 {
+		d.stop()
+	}
+	return d.memDisk.ReadAt(p, off)
+}
+
 func TestStoppedCaptureLeavesNoVersion(t *testing.T) {
 	f := newFixture(t)
 	d := newDisk(4, 80<<20)
 	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
 	o := options("vm", 1, d)
 	o.Progress = new(Progress)
-	go func() {
-		for o.Progress.Read.Load() == 0 {
-			time.Sleep(time.Millisecond)
-		}
-		cancel()
-	}()
+	o.Disks[0].Source.Disk = &stopper{memDisk: d, progress: o.Progress, stop: cancel}
 	if _, err := Run(ctx, f.store, o); !errors.Is(err, context.Canceled) {
 		t.Fatalf("stopped capture: %v", err)
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"hash/crc32"
 	"io"
+	"math"
 	"runtime"
 	"slices"
 	"testing"
@@ -151,12 +152,18 @@ func TestYoungFileTakesLittleMemory(t *testing.T) {
 			return err
 		}, 16*youngMost + 3*youngPiece},
 	} {
-		var before, after runtime.MemStats
-		runtime.ReadMemStats(&before)
-		err := c.do()
-		runtime.ReadMemStats(&after)
-		if took := after.TotalAlloc - before.TotalAlloc; err != nil || took > c.most {
-			t.Errorf("%s takes %d bytes of memory, %d at the most: %v", what, took, c.most, err)
+		least := uint64(math.MaxUint64) // whatever else runs meanwhile only adds to it
+		for range 10 {
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			if err := c.do(); err != nil {
+				t.Fatalf("%s: %v", what, err)
+			}
+			runtime.ReadMemStats(&after)
+			least = min(least, after.TotalAlloc-before.TotalAlloc)
+		}
+		if least > c.most {
+			t.Errorf("%s takes %d bytes of memory, %d at the most", what, least, c.most)
 		}
 	}
 }

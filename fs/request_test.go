@@ -73,7 +73,7 @@ func TestInterruptIsPatient(t *testing.T) {
 		t.Errorf("%v after %d runs", err, runs)
 	}
 	err = patiently(ctx, func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() })
-	if !errors.Is(err, context.DeadlineExceeded) || time.Since(began) > interruptPatience+5*time.Second {
+	if !errors.Is(err, context.DeadlineExceeded) || time.Since(began) > interruptPatience+time.Minute {
 		t.Errorf("%v after %v", err, time.Since(began))
 	}
 	tr := &tree{log: (&logged{}).logger()}

@@ -115,13 +115,13 @@ func TestBusyUnmountTellsHolders(t *testing.T) {
 	closeAll(t, m)
 	// It waits for a holder that goes, and lets nobody in meanwhile.
 	go func() {
-		time.Sleep(300 * time.Millisecond)
+		waitFor(t, "the unmount to begin", m.tree.closing.Load)
 		if _, err := unix.Open(rawPath(m, v, "vda"), unix.O_RDONLY, 0); err != unix.ESHUTDOWN {
 			t.Errorf("open while it goes: %v, want ESHUTDOWN", err)
 		}
 		stop()
 	}()
-	if err := m.Unmount(t.Context(), 10*time.Second); err != nil {
+	if err := m.Unmount(t.Context(), 2*time.Minute); err != nil {
 		t.Errorf("unmount of a mount whose holder went: %v", err)
 	}
 }

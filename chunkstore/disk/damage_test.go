@@ -205,7 +205,7 @@ func TestMutatedMaps(t *testing.T) {
 }
 
 func (w *world) useAll(r *Reader, n int64) {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
 	p := make([]byte, min(100<<10, w.size))
 	off := min(n*RegionSize, r.Size()-int64(len(p)))

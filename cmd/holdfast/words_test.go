@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -146,14 +147,21 @@ func TestGuard(t *testing.T) {
 // Without a terminal there is a line at each interval, and none where quiet is
 // wanted.
 func TestProgressLines(t *testing.T) {
+	synctest.Test(t, progressLines)
+}
+
+func progressLines(t *testing.T) {
 	var b bytes.Buffer
 	g := gauge{what: "capturing web", bytes: func() (int64, int64) { return 1 << 30, 4 << 30 }, moved: func() int64 { return 1 << 20 }}
 	for _, quiet := range []bool{false, true} {
 		con := &console{w: &b, quiet: quiet}
 		stop := make(chan struct{})
-		time.AfterFunc(50*time.Millisecond, func() { close(stop) })
+		time.AfterFunc(35*time.Millisecond, func() { close(stop) })
 		con.follow(g, 10*time.Millisecond, stop)
 		first, _, _ := strings.Cut(b.String(), "\n")
+		if n := strings.Count(b.String(), "\n"); !quiet && n != 3 {
+			t.Errorf("%d lines in three intervals and a half", n)
+		}
 		if want := "holdfast: capturing web: 25 %, 1 GiB of 4 GiB, "; !quiet && (!strings.HasPrefix(first, want) || !strings.HasSuffix(first, " left")) {
 			t.Errorf("printed %q, want %q...", first, want)
 		}
