@@ -109,14 +109,47 @@ func start(t *tree, path string, opts Options) (m *Mounted, err error) {
 	case err != nil && unmounted(path):
 		return m, nil // Done and Wait tell that it ends, as after any umount(8)
 	case err != nil:
-		detach(path) //nolint:errcheck // the first error is told
-		<-m.done
+		m.abandon(opts.Name)
 		return nil, err
 	}
 	if s, ok := t.store.(warmer); ok {
 		s.Warm()
 	}
 	return m, nil
+}
+
+// abandon ends a mount that did not settle.
+func (m *Mounted) abandon(source string) {
+	if err := removeMade(m.dir, source); err != nil {
+		m.tree.log.Error("a mount that can't be used is left behind; it is dead when this process has ended", "mount", m.dir, "err", err)
+		return
+	}
+	<-m.done
+}
+
+// removeMade removes the mount that was made on dir, and none that somebody has made over
+// it since: below that one it stays, and its connection is ended.
+func removeMade(dir, source string) error {
+	list, err := mounts()
+	if err != nil {
+		return err
+	}
+	var made, top mountEntry
+	for _, e := range list {
+		if e.point != dir {
+			continue
+		}
+		if top = e; e.fsType == fsType && e.source == source {
+			made = e
+		}
+	}
+	switch made {
+	case mountEntry{}:
+		return nil
+	case top:
+		return detach(dir)
+	}
+	return abort(made.dev)
 }
 
 // warmer is a store that can have where its chunks lie in memory before somebody reads.
@@ -146,7 +179,7 @@ func connect(t *tree, dir string, opts Options) (*fuse.Server, error) {
 			return nil, errUnmounted
 		}
 		if os.Geteuid() == 0 {
-			detach(dir) //nolint:errcheck // the first error is told
+			removeMade(dir, opts.Name) //nolint:errcheck // the first error is told
 		}
 		return nil, fmt.Errorf("mount on %s: %w%s", dir, err, hint(opts))
 	}
@@ -195,8 +228,11 @@ func (m *Mounted) settle(opts Options) error {
 	if err != nil {
 		return err
 	}
-	if !ok || top.fsType != fsType {
+	if !ok {
 		return fmt.Errorf("mount on %s: it is not in the mount table", m.dir)
+	}
+	if top.fsType != fsType || top.source != opts.Name {
+		return fmt.Errorf("mount on %s: another filesystem was mounted over it meanwhile: %s, of type %s", m.dir, top.source, top.fsType)
 	}
 	m.dev = top.dev
 	if kib := opts.ReadAheadKiB; os.Geteuid() == 0 {

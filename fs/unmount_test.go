@@ -267,6 +267,54 @@ func TestUnmountedBeforeItBegins(t *testing.T) {
 	}
 }
 
+// TestCoveredBeforeItSettles: what somebody mounted over a mount that had not settled stays
+// there; the mount ends below it.
+func TestCoveredBeforeItSettles(t *testing.T) {
+	for _, over := range []string{"tmpfs", fsType} {
+		dir := t.TempDir()
+		opts := Options{Log: (&logged{}).logger(), Name: "below"}
+		tr, err := newTree(newStore(t), opts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := &Mounted{dir: dir, tree: tr, settled: make(chan struct{}), done: make(chan struct{})}
+		if m.server, err = connect(tr, dir, opts); err != nil {
+			t.Fatal(err)
+		}
+		go m.serve()
+		if over == fsType {
+			fd, err := mountAsRoot(dir, "above", false)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer unix.Close(fd)
+		} else if out, err := exec.Command("mount", "-t", over, "above", dir).CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		t.Cleanup(func() {
+			for mountedAt(t, dir) {
+				if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
+					t.Fatal(err)
+				}
+			}
+		})
+		err = m.settle(opts)
+		close(m.settled)
+		if err == nil || !strings.Contains(err.Error(), "above, of type "+over) {
+			t.Fatalf("a mount below another one settles: %v", err)
+		}
+		m.abandon(opts.Name)
+		select {
+		case <-m.done:
+		default:
+			t.Fatal("the mount goes on")
+		}
+		if top, ok, err := topMount(dir); err != nil || !ok || top.source != "above" {
+			t.Errorf("on top is now %+v, %v", top, err)
+		}
+	}
+}
+
 func TestMountPointIsChecked(t *testing.T) {
 	s := newStore(t)
 	dir := t.TempDir()
