@@ -84,7 +84,7 @@ func (s *Store) unmake(p *openPack) {
 }
 
 func (s *Store) packOptions() pack.WriterOptions {
-	return pack.WriterOptions{NoParity: s.cfg.NoParity}
+	return pack.WriterOptions{NoParity: s.cfg.NoParity, Format: s.cfg.FormatVersion}
 }
 
 // put appends the records that are not there yet.

@@ -1,6 +1,7 @@
 // Package pack is the format of records and packs: how chunks lie on disk.
 // All numbers are little-endian and bounded; what is written here is on disk
-// and must not change within a format version. Format 2 is format 1 with one more codec.
+// and must not change within a format version. Format 2 is format 1 with one more codec,
+// format 3 is format 2 with other sums of records and of parity's blocks.
 //
 // # Pack
 //
@@ -43,9 +44,9 @@
 //	block length  the smallest multiple of 4096 that makes 1023 blocks suffice, at most 65536
 //	stripes       a 31st of the blocks, rounded up
 //
-// Sums: 8 bytes a block, data and parity (the start of the block's BLAKE3 hash,
-// without the zeros filled up), then the sum of these bytes. They say which
-// blocks are lost. They and the trailer stand before and behind the parity, so
+// Sums: 8 bytes a block, data and parity, without the zeros filled up, then the
+// sum of these bytes. A block's are the start of its BLAKE3 hash (parity kind 1)
+// or its XXH3-64 (kind 2). They say which blocks are lost. They and the trailer stand before and behind the parity, so
 // that one run does not take both.
 //
 // Trailer, 64 bytes, the last ones of the pack and once before the parity:
@@ -54,7 +55,7 @@
 //	 8  8  pack id
 //	16  8  offset of the footer
 //	24  4  number of footer entries
-//	28  1  parity kind: 0 none (nothing follows the first trailer), 1 as above
+//	28  1  parity kind: 0 none (nothing follows the first trailer), 1 and 2 (since format 3) as above
 //	29  1  zero
 //	30  2  stripes
 //	32 16  sum of the footer
@@ -64,7 +65,7 @@
 //
 // Header, 64 bytes, then the payload:
 //
-//	 0  4  magic "HFr1"
+//	 0  4  magic "HFr1" or, since format 3, "HFr2"
 //	 4  1  kind
 //	 5  1  codec: 0 stored as it is, 1 zstd, 2 MinLZ (since format 2)
 //	 6  1  frames: 0 one frame, else log2 of the plain bytes of each frame
@@ -72,11 +73,17 @@
 //	 8  4  plain length, 1..65536
 //	12  4  payload length
 //	16 32  chunk id: BLAKE3-256 of the plain bytes, keyed with the store's key
-//	48 16  sum of bytes 0..48 and the payload
+//	48 16  sum of bytes 0..48 and the payload; of HFr2: their XXH3-128 as one
+//	       stream, without a seed, the low 8 bytes first
 //
-// A sum is the first 16 bytes of an unkeyed BLAKE3 hash: a scrub checks
-// the stored bytes without the store's key and without decoding them. The
-// chunk id proves the plain bytes; nothing is served unless it fits.
+// A sum, where nothing else is said, is the first 16 bytes of an unkeyed BLAKE3
+// hash: a scrub checks the stored bytes without the store's key and without
+// decoding them. The sums of records and of blocks find rot, and nothing is
+// believed for them: anyone can make one, of BLAKE3 as of XXH3, which costs a fifth.
+// The chunk id proves the plain bytes; nothing is served unless it fits.
+//
+// A pack may hold records of both magics. A record that moves to another pack, or is
+// healed or copied, keeps its own.
 //
 // With frames (codecs 1 and 2 only, also where nothing shrinks) the payload begins
 // with a table of one entry of 20 bytes a frame, then the frames follow:

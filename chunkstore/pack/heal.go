@@ -41,7 +41,7 @@ func OpenParity(r io.ReaderAt, size int64) (*Parity, error) {
 		}
 		n := len(table) - sumLen
 		if s := Sum(table[:n]); bytes.Equal(s[:], table[n:]) {
-			p.sums = table[:n]
+			p.sums = sums{table[:n], t.parity}
 			return p, nil
 		}
 	}

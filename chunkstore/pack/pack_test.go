@@ -13,15 +13,15 @@ func (m *memDest) ReadAt(p []byte, off int64) (int, error) {
 	return bytes.NewReader(m.Bytes()).ReadAt(p, off)
 }
 
-// samplePack writes a small pack and returns its bytes, its records and its
-// footer entries.
+// samplePack writes a small pack of records of all versions and returns its bytes, its
+// records and its footer entries.
 func samplePack(t testing.TB, sizes ...int) ([]byte, []Record, []Entry) {
 	t.Helper()
-	c := testCodec(t, 0)
 	var dst memDest
 	w := NewWriter(&dst, Header{Pack: 42, Store: [16]byte{7}, Class: ClassData}, WriterOptions{NoParity: true})
 	var recs []Record
 	for i, n := range sizes {
+		c := testCodecBy(t, 0, CodecMinLZ, testFormats[i%2])
 		plain := plainOf(uint64(i), n, 0.5)
 		rec := c.Encode(nil, KindData, c.ID(plain), plain)
 		if _, err := w.Append(rec); err != nil {
@@ -199,7 +199,7 @@ func FuzzPack(f *testing.F) {
 
 // TestFills: a finished pack is filled by its own records, and by none fewer or more.
 func TestFills(t *testing.T) {
-	for _, opts := range []WriterOptions{{}, {NoParity: true}} {
+	for _, opts := range []WriterOptions{{}, {Format: 2}, {Format: 3}, {NoParity: true}} {
 		for _, records := range []int{0, 1, 2, 150} {
 			dst, stored := packOfLengths(t, testCodec(t, 0), records, opts)
 			size := int64(len(dst.b))

@@ -11,13 +11,16 @@ import (
 )
 
 // sums are the checksums of all blocks of a pack.
-type sums []byte
+type sums struct {
+	table []byte
+	kind  parityKind // how they are made
+}
 
-func (s sums) of(block int) []byte { return s[block*blockSumLen:][:blockSumLen] }
+func (s *sums) of(block int) []byte { return s.table[block*blockSumLen:][:blockSumLen] }
 
-func (s sums) fits(block int, b []byte) bool {
-	have := Sum(b)
-	return bytes.Equal(have[:blockSumLen], s.of(block))
+func (s *sums) fits(block int, b []byte) bool {
+	have := s.kind.sum(b)
+	return bytes.Equal(have[:], s.of(block))
 }
 
 // parityMakers is how many goroutines make a pack's parity: the end of a capture waits
@@ -28,7 +31,7 @@ const parityMakers = 2
 // sums of all blocks, with their own sum, and the parity blocks. Each of
 // parityMakers holds one stripe (2 MiB), beside the parity (4 MiB for a full
 // pack). r is read by all of them at once.
-func makeParity(r io.ReaderAt, sh shape) (table, parity []byte, err error) {
+func makeParity(r io.ReaderAt, sh shape, kind parityKind) (table, parity []byte, err error) {
 	table = make([]byte, sh.total()*blockSumLen)
 	parity = make([]byte, sh.parityLen())
 	var next atomic.Int64
@@ -39,7 +42,7 @@ func makeParity(r io.ReaderAt, sh shape) (table, parity []byte, err error) {
 			if err != nil {
 				return err
 			}
-			m := stripeMaker{sh, code, table, parity, make([]byte, int64(sh.shards)*sh.block), make([][]byte, sh.shards+parityShards)}
+			m := stripeMaker{sh, code, sums{table, kind}, parity, make([]byte, int64(sh.shards)*sh.block), make([][]byte, sh.shards+parityShards)}
 			for err == nil {
 				stripe := int(next.Add(1)) - 1
 				if stripe >= sh.stripes {
@@ -57,11 +60,11 @@ func makeParity(r io.ReaderAt, sh shape) (table, parity []byte, err error) {
 	return append(table, own[:]...), parity, nil
 }
 
-// stripeMaker makes stripes, one after the other. Those of others share its table and parity.
+// stripeMaker makes stripes, one after the other. Those of others share its sums' table and its parity.
 type stripeMaker struct {
 	sh     shape
 	code   reedsolomon.Encoder
-	table  sums
+	sums   sums
 	parity []byte
 	buf    []byte   // the stripe's data
 	shards [][]byte // parts of buf and of parity
@@ -99,8 +102,8 @@ func (m *stripeMaker) make(r io.ReaderAt, stripe int) error {
 
 // note keeps the sum of a block.
 func (m *stripeMaker) note(block int, b []byte) {
-	s := Sum(b)
-	copy(m.table.of(block), s[:])
+	s := m.sums.kind.sum(b)
+	copy(m.sums.of(block), s[:])
 }
 
 func newCode(sh shape) (reedsolomon.Encoder, error) {
@@ -122,7 +125,7 @@ func tail(r io.ReaderAt, pack uint64, end int64, entries []Entry, kind parityKin
 	}
 	sh := shapeOf(t.covered())
 	t.stripes = sh.stripes
-	table, parity, err := makeParity(&followed{r, end, footer}, sh)
+	table, parity, err := makeParity(&followed{r, end, footer}, sh, kind)
 	if err != nil {
 		return nil, fmt.Errorf("pack %016x: %w", pack, err)
 	}

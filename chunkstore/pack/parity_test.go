@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"flag"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"testing"
@@ -50,12 +51,12 @@ func TestShape(t *testing.T) {
 	}
 }
 
-// parityPack writes a pack of about n bytes with parity.
-func parityPack(t testing.TB, n int) ([]byte, []Entry) {
+// parityPack writes a pack of about n bytes with parity, as a store of the format has it.
+func parityPack(t testing.TB, n, format int) ([]byte, []Entry) {
 	t.Helper()
-	c := testCodec(t, 0)
+	c := testCodecBy(t, 0, CodecMinLZ, format)
 	var dst memDest
-	w := NewWriter(&dst, Header{Pack: 42}, WriterOptions{})
+	w := NewWriter(&dst, Header{Pack: 42}, WriterOptions{Format: format})
 	for i := 0; w.Size() < int64(n); i++ {
 		plain := plainOf(uint64(i), min(MaxChunk, n), 0.3)
 		if _, err := w.Append(c.Encode(nil, KindData, c.ID(plain), plain)); err != nil {
@@ -103,9 +104,16 @@ func healsTo(t *testing.T, r io.ReaderAt, size int64, want []byte, where string)
 // the format promises, at every place of packs of several sizes.
 func TestRunsHeal(t *testing.T) {
 	t.Logf("seed %d (-parity-seed)", *paritySeed)
+	for _, format := range testFormats {
+		testRunsHeal(t, format)
+	}
+}
+
+func testRunsHeal(t *testing.T, format int) {
+	t.Helper()
 	r := rand.New(rand.NewPCG(*paritySeed, 5))
 	for _, n := range []int{1, 3000, 200 << 10, 6 << 20} {
-		b, entries := parityPack(t, n)
+		b, entries := parityPack(t, n, format)
 		tr, err := findTrailer(bytes.NewReader(b), int64(len(b)))
 		if err != nil {
 			t.Fatal(err)
@@ -148,7 +156,14 @@ func TestRunsHeal(t *testing.T) {
 // TestAnyTwoBlocksOfAStripeHeal loses each pair of blocks of a stripe; three are
 // an error and never other bytes.
 func TestAnyTwoBlocksOfAStripeHeal(t *testing.T) {
-	b, _ := parityPack(t, 600<<10)
+	for _, format := range testFormats {
+		testTwoBlocksHeal(t, format)
+	}
+}
+
+func testTwoBlocksHeal(t *testing.T, format int) {
+	t.Helper()
+	b, _ := parityPack(t, 600<<10, format)
 	tr, err := findTrailer(bytes.NewReader(b), int64(len(b)))
 	if err != nil {
 		t.Fatal(err)
@@ -183,7 +198,14 @@ func TestAnyTwoBlocksOfAStripeHeal(t *testing.T) {
 }
 
 func TestEveryFlippedBitHeals(t *testing.T) {
-	b, _ := parityPack(t, 20000)
+	for _, format := range testFormats {
+		testFlippedBitsHeal(t, format)
+	}
+}
+
+func testFlippedBitsHeal(t *testing.T, format int) {
+	t.Helper()
+	b, _ := parityPack(t, 20000, format)
 	r := rand.New(rand.NewPCG(*paritySeed, 6))
 	for range 3000 {
 		bit := r.IntN(len(b) * 8)
@@ -195,8 +217,10 @@ func TestEveryFlippedBitHeals(t *testing.T) {
 }
 
 func FuzzParity(f *testing.F) {
-	b, _ := parityPack(f, 9000)
-	f.Add(b, uint32(70), uint16(100))
+	for _, format := range testFormats {
+		b, _ := parityPack(f, 9000, format)
+		f.Add(b, uint32(70), uint16(100))
+	}
 	f.Fuzz(func(t *testing.T, b []byte, off uint32, n uint16) {
 		p, err := OpenParity(bytes.NewReader(b), int64(len(b)))
 		if err != nil {
@@ -211,10 +235,14 @@ func FuzzParity(f *testing.F) {
 func BenchmarkParity(b *testing.B) {
 	data := plainOf(1, 64<<20, 0)
 	sh := shapeOf(int64(len(data)))
-	b.SetBytes(int64(len(data)))
-	for b.Loop() {
-		if _, _, err := makeParity(bytes.NewReader(data), sh); err != nil {
-			b.Fatal(err)
-		}
+	for _, kind := range []parityKind{parityBLAKE3, parityXXH3} {
+		b.Run(fmt.Sprintf("kind=%d", kind), func(b *testing.B) {
+			b.SetBytes(int64(len(data)))
+			for b.Loop() {
+				if _, _, err := makeParity(bytes.NewReader(data), sh, kind); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }

@@ -252,7 +252,7 @@ func (p *prover) proveTrailer(off int64) {
 // trailer; and by the sums what lies between records.
 func (p *prover) proveParity() error {
 	sh := shapeOf(p.t.covered())
-	var table sums
+	of := sums{kind: p.t.parity}
 	for _, second := range []bool{false, true} {
 		off, n := sh.sumsOff(second), int(sh.sumsLen()-sumLen)
 		b, err := p.bytes(off, sh.sumsLen())
@@ -261,10 +261,10 @@ func (p *prover) proveParity() error {
 				err = errors.New("their own sum does not fit")
 			}
 		}
-		if err == nil && table == nil {
-			table = b[:n]
+		if err == nil && of.table == nil {
+			of.table = b[:n]
 		}
-		if err == nil && !bytes.Equal(table, b[:n]) {
+		if err == nil && !bytes.Equal(of.table, b[:n]) {
 			err = errors.New("the two tables differ")
 		}
 		if err != nil {
@@ -273,18 +273,18 @@ func (p *prover) proveParity() error {
 	}
 	p.proveTrailer(sh.parityOff() - TrailerLen)
 	p.proveTrailer(p.t.size() - TrailerLen)
-	if table == nil {
+	if of.table == nil {
 		return p.ctx.Err()
 	}
 	for _, g := range p.gaps {
-		if err := p.proveBlocks(sh, table, "gap", int(g.from/sh.block), int((g.to-1)/sh.block)+1); err != nil {
+		if err := p.proveBlocks(sh, &of, "gap", int(g.from/sh.block), int((g.to-1)/sh.block)+1); err != nil {
 			return err
 		}
 	}
-	return p.proveBlocks(sh, table, "parity", sh.blocks, sh.total())
+	return p.proveBlocks(sh, &of, "parity", sh.blocks, sh.total())
 }
 
-func (p *prover) proveBlocks(sh shape, table sums, part string, from, to int) error {
+func (p *prover) proveBlocks(sh shape, of *sums, part string, from, to int) error {
 	return p.prove(pieces{
 		len: to - from,
 		at: func(i int) piece {
@@ -293,7 +293,7 @@ func (p *prover) proveBlocks(sh shape, table sums, part string, from, to int) er
 		},
 		group: func(i, _ int) int { return i + 1 },
 		check: func(i int, blocks [][]byte, errs []error) {
-			if !table.fits(from+i, blocks[0]) {
+			if !of.fits(from+i, blocks[0]) {
 				errs[0] = fmt.Errorf("block %d does not fit its sum", from+i)
 			}
 		},

@@ -149,15 +149,16 @@ func (h *holedReader) ReadAt(p []byte, off int64) (int, error) {
 	return copy(p, h.b[off:]), nil
 }
 
+// smallPack is a pack of five short records, of all versions.
 func smallPack(t *testing.T, opts WriterOptions) []byte {
 	t.Helper()
-	c, err := NewCodec(Key{1}, 0, CodecMinLZ, 3)
-	if err != nil {
-		t.Fatal(err)
-	}
 	dst := &proveDest{}
 	w := NewWriter(dst, Header{Pack: 7}, opts)
 	for i := range 5 {
+		c, err := NewCodec(Key{1}, 0, CodecMinLZ, testFormats[i%2])
+		if err != nil {
+			t.Fatal(err)
+		}
 		plain := bytes.Repeat([]byte{byte(i), 7, byte(i * 3)}, 50+i)
 		if _, err := w.Append(c.Encode(nil, KindData, c.ID(plain), plain)); err != nil {
 			t.Fatal(err)
@@ -179,7 +180,7 @@ func (d *proveDest) ReadAt(p []byte, off int64) (int, error) {
 // TestProveSeesEveryByte flips a bit of every byte of a pack and cuts the pack
 // off at every length: a proof never finds nothing.
 func TestProveSeesEveryByte(t *testing.T) {
-	for _, opts := range []WriterOptions{{}, {NoParity: true}} {
+	for _, opts := range []WriterOptions{{Format: 2}, {Format: 3}, {NoParity: true}} {
 		b := smallPack(t, opts)
 		if p, bad := proveAll(t, b); bad+len(p.Faults) != 0 || len(p.Entries) != 5 {
 			t.Fatalf("a whole pack: %v, %d bad records", p.Faults, bad)

@@ -5,15 +5,37 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+
+	"github.com/zeebo/xxh3"
 )
 
 // parityKind says how a pack's parity is made. Its number is on disk.
 type parityKind uint8
 
 const (
-	parityNone parityKind = 0
-	parityRS2  parityKind = 1 // two Reed–Solomon blocks a stripe
+	parityNone   parityKind = 0
+	parityBLAKE3 parityKind = 1 // two Reed–Solomon blocks a stripe, blocks summed by BLAKE3
+	parityXXH3   parityKind = 2 // the same, blocks summed by XXH3; since format 3
 )
+
+// kindFor is the kind of the parity that packs of a store of this format get.
+func kindFor(format int) parityKind {
+	if format < formatV2 {
+		return parityBLAKE3
+	}
+	return parityXXH3
+}
+
+// sum is the sum of a block.
+func (k parityKind) sum(block []byte) (s [blockSumLen]byte) {
+	if k == parityBLAKE3 {
+		full := Sum(block)
+		copy(s[:], full[:])
+		return s
+	}
+	binary.LittleEndian.PutUint64(s[:], xxh3.Hash(block))
+	return s
+}
 
 // trailer is what the last bytes of a pack say of it.
 type trailer struct {
@@ -41,7 +63,7 @@ func (t *trailer) size() int64 {
 // records, of stored bytes in all, and what each pack has around its records.
 func Fills(size int64, records int, stored int64) bool {
 	t := trailer{footerOff: HeaderLen + stored, entries: int64(records)}
-	for _, t.parity = range []parityKind{parityNone, parityRS2} {
+	for _, t.parity = range []parityKind{parityNone, parityXXH3} {
 		if t.size() == size {
 			return true
 		}
@@ -80,14 +102,14 @@ func parseTrailer(b []byte) (trailer, error) {
 	}
 	off := binary.LittleEndian.Uint64(b[16:])
 	copy(t.footerSum[:], b[32:])
-	if t.parity > parityRS2 {
+	if t.parity > parityXXH3 {
 		return trailer{}, fmt.Errorf("pack %016x: unknown parity kind %d: a newer holdfast wrote it", t.pack, t.parity)
 	}
 	if off < HeaderLen || off > MaxPack || t.entries > maxEntries {
 		return trailer{}, fmt.Errorf("trailer is out of bounds: %w", ErrNoTrailer)
 	}
 	t.footerOff = int64(off)
-	if t.covered() > MaxPack || t.parity == parityRS2 && t.stripes != shapeOf(t.covered()).stripes {
+	if t.covered() > MaxPack || t.parity != parityNone && t.stripes != shapeOf(t.covered()).stripes {
 		return trailer{}, fmt.Errorf("trailer is out of bounds: %w", ErrNoTrailer)
 	}
 	return t, nil
@@ -141,5 +163,5 @@ func (t *trailer) stands(off int64) bool {
 	if off == t.size()-TrailerLen {
 		return true
 	}
-	return t.parity == parityRS2 && off == t.covered()+shapeOf(t.covered()).sumsLen()
+	return t.parity != parityNone && off == t.covered()+shapeOf(t.covered()).sumsLen()
 }

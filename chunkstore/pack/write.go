@@ -33,6 +33,7 @@ type Writer struct {
 // WriterOptions say how a pack is written. The zero value is the default.
 type WriterOptions struct {
 	NoParity bool // saves 7 % of space; damage then heals from elsewhere only
+	Format   int  // of the store, which says how blocks are summed; 0: the newest
 }
 
 // NewWriter begins a pack, which gets parity when it is sealed unless opts say
@@ -134,10 +135,13 @@ func Tail(r io.ReaderAt, h Header, end int64, entries []Entry, opts WriterOption
 }
 
 func (o WriterOptions) kind() parityKind {
-	if o.NoParity {
+	switch {
+	case o.NoParity:
 		return parityNone
+	case o.Format == 0:
+		return parityXXH3
 	}
-	return parityRS2
+	return kindFor(o.Format)
 }
 
 // ReadRecord reads a record that was appended, from the buffer or back from
