@@ -25,6 +25,8 @@ type worker struct {
 	cuts   []int
 	ids    []pack.ID
 	plain  []blake.Message // chunks of the region
+	chains []pack.Chain    // theirs
+	starts []int           // where in chains those of each chunk begin
 	want   []int           // indexes into the region map: chunks not known from before
 	have   []bool
 	recs   []pack.Record
@@ -144,13 +146,17 @@ func (w *worker) cut(t task) disk.RegionMap {
 	return m
 }
 
-// name sets the ids of the region's chunks.
+// name sets the ids of the region's chunks, and keeps their chains for their records.
 func (w *worker) name(m disk.RegionMap) {
-	w.plain, w.ids = w.plain[:0], slices.Grow(w.ids[:0], len(m))[:len(m)]
+	w.plain, w.starts, w.ids = w.plain[:0], w.starts[:0], slices.Grow(w.ids[:0], len(m))[:len(m)]
+	n := 0
 	for _, e := range m {
 		w.plain = append(w.plain, blake.Message{w.region[e.Off : e.Off+e.Len]})
+		w.starts = append(w.starts, n)
+		n += w.codec.ChainsOf(e.Len)
 	}
-	w.store.Codec().IDs(w.ids, w.plain)
+	w.chains = slices.Grow(w.chains[:0], n)[:n]
+	w.codec.NameMany(w.ids, w.chains, w.plain)
 	for i, id := range w.ids {
 		m[i].ID = id
 	}
@@ -190,7 +196,8 @@ func (w *worker) putMissing(ctx context.Context, m disk.RegionMap) error {
 		}
 		e := m[i]
 		start := len(w.buf)
-		rec := w.codec.Encode(w.buf, pack.KindData, e.ID, w.region[e.Off:e.Off+e.Len])
+		chains := w.chains[w.starts[i]:][:w.codec.ChainsOf(e.Len)]
+		rec := w.codec.EncodeNamed(w.buf, pack.KindData, e.ID, chains, w.region[e.Off:e.Off+e.Len])
 		w.buf = w.buf[:start+len(rec.Bytes)]
 		w.recs = append(w.recs, rec)
 		if len(w.buf) >= batchBytes {

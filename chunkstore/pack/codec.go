@@ -56,24 +56,23 @@ func NewCodec(key Key, frameSize int, compress CodecID, format int) (*Codec, err
 	return c, nil
 }
 
-// ID names plain bytes under the codec's key.
-func (c *Codec) ID(plain []byte) ID { return c.ids.Sum(plain) }
-
-// IDs names plain bytes of many chunks: ids[i] becomes the id of plain[i]. It is
-// faster than one after the other.
-func (c *Codec) IDs(ids []ID, plain []blake.Message) { blake.SumMany(c.ids, ids, plain) }
-
 // Encode appends the record of plain, whose id the caller has computed, to
 // buf and returns it. Bytes that don't shrink by at least a 32nd are stored as
 // they are, frame by frame where there are frames. len(plain) must be 1 to
 // MaxChunk.
 func (c *Codec) Encode(buf []byte, kind Kind, id ID, plain []byte) Record {
+	return c.EncodeNamed(buf, kind, id, nil, plain)
+}
+
+// EncodeNamed is Encode for who has named plain by [Codec.NameMany] and kept the chains
+// that came with its id: plain is not hashed again.
+func (c *Codec) EncodeNamed(buf []byte, kind Kind, id ID, chains []Chain, plain []byte) Record {
 	start := len(buf)
 	h := header{version: c.version, kind: kind, codec: c.compress, plainLen: len(plain), id: id}
 	buf = append(buf, make([]byte, RecordHeaderLen)...)
 	if c.frameLog != 0 && len(plain) > 1<<c.frameLog {
 		h.frameLog = c.frameLog
-		buf = c.appendFrames(buf, id, plain)
+		buf = c.appendFrames(buf, id, chains, plain)
 	} else {
 		var shrunk bool
 		if buf, shrunk = c.deflate(buf, plain, minlz.LevelBalanced); !shrunk {

@@ -89,13 +89,23 @@
 // with a table of one entry of 20 bytes a frame, then the frames follow:
 //
 //	0  4  stored length of the frame; equal to its plain length: not compressed
-//	4 16  frame sum: first 16 bytes of BLAKE3, keyed with a key derived from
-//	      the store's, of the frame's plain bytes, the chunk id and the frame
-//	      number (one byte)
+//	4 16  frame sum
 //
-// so that one frame is read, decoded and proved alone. All frames of a store have
-// one size, which config.json tells: the number is a frame's place only among
-// frames of one size, so frames of another are not believed alone.
+// so that one frame is read, decoded and proved alone. A frame sum is the first 16 bytes
+// of BLAKE3, keyed with a key derived from the store's, of
+//
+//	HFr1  the frame's plain bytes, the chunk id and the frame number (one byte)
+//	HFr2  the frame's chaining value (32 bytes) and the chunk id
+//
+// The chaining value is that of the frame in the BLAKE3 tree whose root is the chunk id,
+// under the same key. Frames are of 2^k KiB, and two at the least: so each is a subtree,
+// also a shorter last one, and never the root. It begins with the number of the frame's
+// first KiB in the chunk, so the frame's place is in it. Who hashes a chunk for its id has
+// all chaining values on the way, and a frame sum takes one block more. No bytes are both
+// messages: the ids of two chunks would have to be one, shifted by a byte.
+//
+// All frames of a store have one size, which config.json tells: a number is a frame's
+// place only among frames of one size, so frames of another are not believed alone.
 //
 // # After a crash
 //

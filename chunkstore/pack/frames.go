@@ -34,7 +34,8 @@ func framePlain(plainLen int, log uint8, i int) (from, to int) {
 // frameSums are frames whose sums are computed together.
 type frameSums struct {
 	messages [maxFrames]blake.Message
-	places   [maxFrames][len(ID{}) + 1]byte // what binds a frame to its place: the chunk, its number
+	bound    [maxFrames][len(Chain{}) + len(ID{})]byte // what binds a frame to its chunk
+	chains   [maxFrames]Chain
 	full     [maxFrames][32]byte
 }
 
@@ -42,15 +43,18 @@ var frameSumsPool = sync.Pool{New: func() any { return new(frameSums) }}
 
 // sumFrames calls do with the sum of each frame of plain, which begins with
 // frame first of chunk id, in a record of version v; do stops it by returning false.
-func (c *Codec) sumFrames(v recordVersion, plain []byte, id *ID, first int, log uint8, do func(i int, sum []byte) bool) {
+// plain is not the whole chunk where there is one frame. chains are the frames', or nil.
+func (c *Codec) sumFrames(v recordVersion, plain []byte, chains []Chain, id *ID, first int, log uint8, do func(i int, sum []byte) bool) {
 	f := frameSumsPool.Get().(*frameSums)
 	n := frameCount(len(plain), log)
-	for k := range n {
-		from, to := framePlain(len(plain), log, k)
-		place := &f.places[k]
-		copy(place[:], id[:])
-		place[len(id)] = byte(first + k)
-		f.messages[k] = blake.Message{plain[from:to], place[:]}
+	if v == recordV1 {
+		f.bindPlaces(plain, id, first, log)
+	} else {
+		if len(chains) != n {
+			chains = f.chains[:n]
+			c.ids.Nodes(chains, plain, log, first)
+		}
+		f.bindChains(chains, id)
 	}
 	blake.SumMany(c.frames, f.full[:], f.messages[:n])
 	clear(f.messages[:n])
@@ -62,8 +66,27 @@ func (c *Codec) sumFrames(v recordVersion, plain []byte, id *ID, first int, log 
 	frameSumsPool.Put(f)
 }
 
-// appendFrames appends the frame table and the frames of plain.
-func (c *Codec) appendFrames(buf []byte, id ID, plain []byte) []byte {
+// bindPlaces sets the messages of frames: their bytes, the chunk and their numbers.
+func (f *frameSums) bindPlaces(plain []byte, id *ID, first int, log uint8) {
+	for k := range frameCount(len(plain), log) {
+		from, to := framePlain(len(plain), log, k)
+		copy(f.bound[k][:], id[:])
+		f.bound[k][len(id)] = byte(first + k)
+		f.messages[k] = blake.Message{plain[from:to], f.bound[k][:len(id)+1]}
+	}
+}
+
+// bindChains sets the messages of frames: their chaining values, in which their places
+// are, and the chunk.
+func (f *frameSums) bindChains(chains []Chain, id *ID) {
+	for k := range chains {
+		copy(f.bound[k][copy(f.bound[k][:], chains[k][:]):], id[:])
+		f.messages[k] = blake.Message{f.bound[k][:]}
+	}
+}
+
+// appendFrames appends the frame table and the frames of plain. chains are the frames', or nil.
+func (c *Codec) appendFrames(buf []byte, id ID, chains []Chain, plain []byte) []byte {
 	n := frameCount(len(plain), c.frameLog)
 	table := len(buf)
 	buf = append(buf, make([]byte, n*frameEntryLen)...)
@@ -73,7 +96,7 @@ func (c *Codec) appendFrames(buf []byte, id ID, plain []byte) []byte {
 		buf, _ = c.deflate(buf, plain[from:to], frameLevel(i, n))
 		binary.LittleEndian.PutUint32(buf[table+i*frameEntryLen:], uint32(len(buf)-start))
 	}
-	c.sumFrames(c.version, plain, &id, 0, c.frameLog, func(i int, sum []byte) bool {
+	c.sumFrames(c.version, plain, chains, &id, 0, c.frameLog, func(i int, sum []byte) bool {
 		copy(buf[table+i*frameEntryLen+4:], sum)
 		return true
 	})

@@ -54,10 +54,11 @@ func (c *Codec) PrefixOf(payloadLen int, p Part) int {
 // the part, each frame of it proved by its own sum. Otherwise plain is the whole
 // chunk, proved against its id, and whole is true.
 //
-// A sum binds a frame's bytes to its chunk and its number, and so to its place
-// among frames of one size. The size is that of the codec, as it never changes
-// in a store; the header, which nothing proves here, is not believed: a record
-// that has frames of another size is decoded as a whole.
+// A sum binds a frame's bytes to its chunk and its place in it; in records of version 1
+// to its number, and so to its place among frames of one size. The size is that of the
+// codec, as it never changes in a store; the header, which nothing proves here, is not
+// believed: a record that has frames of another size is decoded as a whole, and of
+// another version, has no sum that fits.
 //
 // rec may be a record's first bytes alone. Where they do not suffice, the error is
 // ErrCutOff.
@@ -126,7 +127,7 @@ func (c *Codec) decodeRun(buf []byte, h *header, payload []byte, p Part) ([]byte
 
 // proveRun proves decoded frames, the first of which has number first, by their sums.
 func (c *Codec) proveRun(plain []byte, h *header, payload []byte, first int) (err error) {
-	c.sumFrames(h.version, plain, &h.id, first, h.frameLog, func(i int, sum []byte) bool {
+	c.sumFrames(h.version, plain, nil, &h.id, first, h.frameLog, func(i int, sum []byte) bool {
 		if want := payload[i*frameEntryLen+4 : (i+1)*frameEntryLen]; !bytes.Equal(sum, want) {
 			err = fmt.Errorf("frame %d: plain bytes have sum %x, want %x", i, sum, want)
 		}
