@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -14,6 +15,7 @@ import (
 type programRange struct {
 	from, to uintptr
 	kib, rss int
+	anon     int // KiB that are no longer the file's
 	code     bool
 }
 
@@ -42,6 +44,8 @@ func programRanges(t *testing.T) (all []programRange) {
 			fmt.Sscan(f[1], &all[len(all)-1].kib)
 		case f[0] == "Rss:":
 			fmt.Sscan(f[1], &all[len(all)-1].rss)
+		case f[0] == "Anonymous:":
+			fmt.Sscan(f[1], &all[len(all)-1].anon)
 		}
 	}
 	if len(all) < 2 {
@@ -53,24 +57,30 @@ func programRanges(t *testing.T) (all []programRange) {
 // All that the program's file holds of code and constants is mapped: each such range is
 // resident as a whole, also where the kernel was told before to forget what it has mapped.
 func TestProgramIsMapped(t *testing.T) {
-	lacking := 0
+	lacks := func() (ranges []programRange) {
+		return slices.DeleteFunc(programRanges(t), func(r programRange) bool { return r.rss == r.kib })
+	}
 	for _, r := range programRanges(t) {
+		if r.anon > 0 {
+			continue // the linker's table of C functions, under -race: nobody would write it anew
+		}
 		if _, _, err := unix.Syscall(unix.SYS_MADVISE, r.from, r.to-r.from, unix.MADV_DONTNEED); err != 0 {
 			t.Fatal(err)
 		}
 	}
-	for _, r := range programRanges(t) {
-		lacking += r.kib - r.rss
-	}
-	if lacking == 0 {
+	if len(lacks()) == 0 {
 		t.Fatal("all of the program is mapped anyway: this test tells nothing")
 	}
-	if err := mapProgram(); err != nil {
-		t.Fatal(err)
-	}
-	for _, r := range programRanges(t) {
-		if r.rss != r.kib {
-			t.Errorf("%d KiB of a range of %d are mapped (code: %v)", r.rss, r.kib, r.code)
+	var left []programRange
+	for range 10 { // a kernel that reclaims what is cold (DAMON) may have taken some again
+		if err := mapProgram(); err != nil {
+			t.Fatal(err)
 		}
+		if left = lacks(); len(left) == 0 {
+			return
+		}
+	}
+	for _, r := range left {
+		t.Errorf("%d KiB of a range of %d are mapped (code: %v)", r.rss, r.kib, r.code)
 	}
 }
