@@ -2,8 +2,15 @@ package capture
 
 import (
 	"bytes"
+	"context"
+	"fmt"
 	"math/rand/v2"
+	"sync/atomic"
 	"testing"
+
+	"holdfast/capture/source"
+	"holdfast/chunkstore"
+	"holdfast/chunkstore/pack"
 )
 
 // randomSpans makes ascending spans within n bytes, some of which touch.
@@ -39,5 +46,59 @@ func TestNothingIsLeftOfTheLastRegion(t *testing.T) {
 		if !bytes.Equal(w.region, want) {
 			t.Fatalf("after %v, reads %v leave %v", w.dirty, reads, w.region)
 		}
+	}
+}
+
+// recordStore checks that records are what they would be if the capture had hashed their
+// plain bytes for them alone.
+type recordStore struct {
+	*chunkstore.Store
+	framed atomic.Int64
+}
+
+type recordSession struct {
+	chunkstore.Session
+	s *recordStore
+}
+
+func (s *recordStore) Begin(ctx context.Context, what string) (chunkstore.Session, error) {
+	ses, err := s.Store.Begin(ctx, what)
+	return &recordSession{ses, s}, err
+}
+
+func (c *recordSession) Put(ctx context.Context, recs []pack.Record) (chunkstore.PutResult, error) {
+	codec := c.s.Codec()
+	for _, rec := range recs {
+		plain, err := codec.Decode(nil, rec.Bytes, rec.ID)
+		if err != nil {
+			return chunkstore.PutResult{}, err
+		}
+		if !bytes.Equal(rec.Bytes, codec.Encode(nil, rec.Kind, codec.ID(plain), plain).Bytes) {
+			return chunkstore.PutResult{}, fmt.Errorf("a record of %d bytes is not that of its bytes", len(plain))
+		}
+		c.s.framed.Add(int64(codec.ChainsOf(len(plain))))
+	}
+	return c.Session.Put(ctx, recs)
+}
+
+// TestRecordsAreThoseOfTheirBytes: what naming a region's chunks left for their records
+// goes to the right ones, also where chunks between them are stored already.
+func TestRecordsAreThoseOfTheirBytes(t *testing.T) {
+	f := newFixture(t)
+	d := newDisk(8, 20<<20)
+	s := &recordStore{Store: f.store}
+	for at := range 3 {
+		v, err := Run(context.Background(), s, options("vm", at+1, d))
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.check(v, d)
+		for off := 0; off < len(d.b); off += 300_000 {
+			d.b[off] ^= byte(at + 1)
+		}
+		d.extents = []source.Extent{{Length: int64(len(d.b)), Data: true}}
+	}
+	if f.store.Info().FormatVersion >= 3 && s.framed.Load() == 0 {
+		t.Error("no record had frames that were summed by what naming left")
 	}
 }
