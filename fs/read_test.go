@@ -121,6 +121,10 @@ func TestReadAtEdges(t *testing.T) {
 	}
 }
 
+// keptTries is how often a test looks whether the kernel has kept what it was given: one that
+// reclaims what is cold for some seconds (DAMON) has not always, on a busy machine.
+const keptTries = 5
+
 // What is in the page cache is never asked for again, also by another open.
 func TestSecondReadSendsNothing(t *testing.T) {
 	s := newStore(t)
@@ -143,12 +147,19 @@ func TestSecondReadSendsNothing(t *testing.T) {
 		}
 	}
 	read()
-	before := m.Stats()
-	read()
-	after := m.Stats()
-	if before.Reads == 0 || after.Reads != before.Reads || after.Lookups != before.Lookups {
-		t.Errorf("the second read sent %d READs and %d look-ups (the first %d READs)", after.Reads-before.Reads, after.Lookups-before.Lookups, before.Reads)
+	if m.Stats().Reads == 0 {
+		t.Fatal("the first read sent no READ")
 	}
+	var sent, looked int64
+	for range keptTries {
+		before := m.Stats()
+		read()
+		after := m.Stats()
+		if sent, looked = after.Reads-before.Reads, after.Lookups-before.Lookups; sent == 0 && looked == 0 {
+			return
+		}
+	}
+	t.Errorf("another read sent %d READs and %d look-ups", sent, looked)
 }
 
 // The second small read in a grain fills the page cache around it.
@@ -162,21 +173,26 @@ func TestLocalReadsArePushed(t *testing.T) {
 	if err := unix.Fadvise(fd, 0, 0, unix.FADV_RANDOM); err != nil {
 		t.Fatal(err)
 	}
-	for _, off := range []int64{5 * grain, 5*grain + 8192} {
-		if err := check(fd, c, off, make([]byte, 4096)); err != nil {
-			t.Fatal(err)
+	sent := int64(0)
+	for n := range int64(keptTries) {
+		at := (3*n + 1) % 16 * grain
+		for _, off := range []int64{at, at + 8192} {
+			if err := check(fd, c, off, make([]byte, 4096)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		waitFor(t, "the push", func() bool { return m.Stats().Pushed == (n+1)*grain })
+		before := m.Stats().Reads
+		for off := at; off < at+grain; off += 4096 {
+			if err := check(fd, c, off, make([]byte, 4096)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if sent = m.Stats().Reads - before; sent == 0 {
+			return
 		}
 	}
-	waitFor(t, "the push", func() bool { return m.Stats().Pushed == grain })
-	before := m.Stats().Reads
-	for off := int64(5 * grain); off < 6*grain; off += 4096 {
-		if err := check(fd, c, off, make([]byte, 4096)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if n := m.Stats().Reads - before; n != 0 {
-		t.Errorf("%d READs although all was pushed", n)
-	}
+	t.Errorf("%d READs although all was pushed", sent)
 }
 
 func TestSequentialReadsArePrefetched(t *testing.T) {
