@@ -39,7 +39,7 @@ type Options struct {
 	Host     string    // remembered in the version
 	Program  string    // remembered in the version
 	Disks    []Input   // all of them become one version
-	Workers  int       // regions worked on at once; 0: by the machine
+	Workers  int       // regions in memory at once; 0: by the machine
 	Cutter   Cutter    // nil: along the guest's files
 	KeepFree bool      // capture what the guest's filesystems don't use
 	KeepSwap bool      // capture what swap volumes and Windows' page files hold
@@ -59,7 +59,7 @@ func (o *Options) fill() error {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	if o.Workers <= 0 {
-		o.Workers = runtime.GOMAXPROCS(0) + 2 // two wait for the source while the cores hash
+		o.Workers = runtime.GOMAXPROCS(0) + 2 // some are read while the cores hash
 	}
 	o.Workers = min(o.Workers, maxWorkers)
 	if err := catalog.CheckName("VM", o.VM); err != nil {

@@ -62,8 +62,8 @@ type result struct {
 	unchanged bool // equal to the previous version's map of the region
 }
 
-// run works on the regions in parallel and feeds their maps to the builder in
-// order.
+// run reads regions, works on others meanwhile, both in parallel, and feeds their maps
+// to the builder in order.
 func (c *diskCapture) run(ctx context.Context, b *disk.Builder, size int64) (disk.Map, error) {
 	g, gctx := errgroup.WithContext(ctx) // gctx ends with the group; Finish comes after it
 	work := make(chan task)
@@ -75,12 +75,22 @@ func (c *diskCapture) run(ctx context.Context, b *disk.Builder, size int64) (dis
 		defer close(work)
 		return c.plan(gctx, size, window, work)
 	})
-	var workers sync.WaitGroup
+	free := newBuffers(c.opts.Workers)
+	read := make(chan loaded, c.opts.Workers)
+	var readers, workers sync.WaitGroup
+	for range loaders(c.opts.Workers) {
+		readers.Add(1)
+		g.Go(func() error {
+			defer readers.Done()
+			return c.load(gctx, work, free, read)
+		})
+	}
+	go func() { readers.Wait(); close(read) }()
 	for range c.opts.Workers {
 		workers.Add(1)
 		g.Go(func() error {
 			defer workers.Done()
-			return c.work(gctx, work, results)
+			return c.work(gctx, read, free, results)
 		})
 	}
 	go func() { workers.Wait(); close(results) }()

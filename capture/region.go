@@ -2,15 +2,12 @@ package capture
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"slices"
 
 	"holdfast/chunkstore/blake"
 	"holdfast/chunkstore/catalog"
 	"holdfast/chunkstore/disk"
-	"holdfast/chunkstore/media/odirect"
 	"holdfast/chunkstore/pack"
 )
 
@@ -20,8 +17,7 @@ const batchBytes = 1 << 20
 // worker is what one goroutine needs for one region at a time.
 type worker struct {
 	*diskCapture
-	region []byte // the region's bytes
-	dirty  []span // parts of region that are not zeros already
+	region []byte // the region's bytes, in a buffer of its own for each task
 	cuts   []int
 	ids    []pack.ID
 	plain  []blake.Message // chunks of the region
@@ -34,27 +30,30 @@ type worker struct {
 	counts catalog.Counts
 }
 
-// work makes results of tasks until there are no more.
-func (c *diskCapture) work(ctx context.Context, work <-chan task, results chan<- result) error {
-	w := &worker{diskCapture: c, region: odirect.Memory(disk.RegionSize), buf: make([]byte, 0, batchBytes+2*pack.MaxRecord)}
+// work makes results of the regions that were read until there are no more, and gives
+// the buffers back.
+func (c *diskCapture) work(ctx context.Context, in <-chan loaded, free *buffers, results chan<- result) error {
+	w := &worker{diskCapture: c, buf: make([]byte, 0, batchBytes+2*pack.MaxRecord)}
 	defer func() {
 		c.mu.Lock()
 		c.counts = c.counts.Add(w.counts)
 		c.mu.Unlock()
 	}()
-	for t := range work {
-		r, err := w.do(ctx, t)
+	for l := range in {
+		w.region = l.buf.region
+		r, err := w.do(ctx, l.task)
 		if err != nil {
 			return err
 		}
+		free.put(l.buf)
 		select {
 		case results <- r:
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		c.opts.Progress.Done.Add(t.dataBytes())
+		c.opts.Progress.Done.Add(l.task.dataBytes())
 	}
-	return nil
+	return ctx.Err()
 }
 
 func (t *task) dataBytes() (n int64) {
@@ -66,9 +65,7 @@ func (t *task) dataBytes() (n int64) {
 
 // do turns one region into a region map, and puts the chunks that are new.
 func (w *worker) do(ctx context.Context, t task) (result, error) {
-	if err := w.read(t); err != nil {
-		return result{}, err
-	}
+	w.counts.ReadBytes += t.dataBytes()
 	m := w.cut(t)
 	prev, err := w.prev.region(ctx, t.n)
 	if err != nil {
@@ -84,48 +81,6 @@ func (w *worker) do(ctx context.Context, t task) (result, error) {
 		}
 	}
 	return result{seq: t.seq, n: t.n, regionMap: m, unchanged: unchanged}, nil
-}
-
-// read fills the region with the task's extents, and zeros between them.
-func (w *worker) read(t task) error {
-	w.clearLast(t.reads)
-	w.dirty = append(w.dirty[:0], t.extents...)
-	base := t.n * disk.RegionSize
-	for _, s := range t.reads {
-		n, err := w.src.ReadAt(w.region[s.from:s.to], base+int64(s.from))
-		if n == s.to-s.from {
-			err = nil
-		} else if err == nil || errors.Is(err, io.EOF) {
-			err = fmt.Errorf("the source ended: %w", io.ErrUnexpectedEOF)
-		}
-		if err != nil {
-			return fmt.Errorf("read %d bytes from %d: %w", s.to-s.from, base+int64(s.from), err)
-		}
-		w.opts.Progress.Read.Add(int64(n))
-	}
-	w.counts.ReadBytes += t.dataBytes()
-	t.clearBetween(w.region)
-	return nil
-}
-
-// clearLast clears what the last task left in the region, but for what is about
-// to be read over it: where most of a disk is in use that is next to all.
-func (w *worker) clearLast(reads []span) {
-	k := 0
-	for _, d := range w.dirty {
-		for ; k < len(reads) && reads[k].to <= d.from; k++ {
-		}
-		from := d.from
-		for i := k; i < len(reads) && reads[i].from < d.to; i++ {
-			if reads[i].from > from {
-				clear(w.region[from:reads[i].from])
-			}
-			from = reads[i].to
-		}
-		if from < d.to {
-			clear(w.region[from:d.to])
-		}
-	}
 }
 
 // cut divides the region into cells, drops zeros, and names what is left. The

@@ -29,22 +29,22 @@ func TestNothingIsLeftOfTheLastRegion(t *testing.T) {
 	const n = 64
 	r := rand.New(rand.NewPCG(7, 7))
 	for range 20_000 {
-		w := &worker{region: make([]byte, n), dirty: randomSpans(r, n)}
-		for _, d := range w.dirty {
-			copy(w.region[d.from:d.to], bytes.Repeat([]byte{1}, n))
+		b := &buffer{region: make([]byte, n), dirty: randomSpans(r, n)}
+		for _, d := range b.dirty {
+			copy(b.region[d.from:d.to], bytes.Repeat([]byte{1}, n))
 		}
 		reads := randomSpans(r, n)
 		if r.IntN(8) == 0 {
 			reads = nil
 		}
-		w.clearLast(reads)
+		b.clearLast(reads)
 		want := make([]byte, n)
 		for _, s := range reads {
-			copy(w.region[s.from:s.to], bytes.Repeat([]byte{2}, n))
+			copy(b.region[s.from:s.to], bytes.Repeat([]byte{2}, n))
 			copy(want[s.from:s.to], bytes.Repeat([]byte{2}, n))
 		}
-		if !bytes.Equal(w.region, want) {
-			t.Fatalf("after %v, reads %v leave %v", w.dirty, reads, w.region)
+		if !bytes.Equal(b.region, want) {
+			t.Fatalf("after %v, reads %v leave %v", b.dirty, reads, b.region)
 		}
 	}
 }
