@@ -16,8 +16,10 @@ import (
 )
 
 // FormatVersion is the newest store format that this program writes and reads.
-// Format 2 is format 1 with records in MinLZ.
-const FormatVersion = 2
+// Format 2 is format 1 with records in MinLZ, format 3 is format 2 with records HFr2
+// and parity of kind 2, which have other sums (see package pack). A store of an
+// older format gets what that has.
+const FormatVersion = 3
 
 // canHold reports whether a record is one of the store's format: programs that know
 // this format alone must be able to read it.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -59,34 +58,6 @@ func TestUpgrade(t *testing.T) {
 			mustGet(t, s, id, chunkOf(uint64(j), 60000))
 		}
 		s.Close()
-	}
-}
-
-// TestOldFormatHoldsOldRecords offers a record of format 2 to a store of format 1: a
-// capture's is refused, and a donor's is stored as the store can hold it.
-func TestOldFormatHoldsOldRecords(t *testing.T) {
-	fsys, ctx := vfs.NewMem(), context.Background()
-	if _, err := Create("/store", CreateOptions{FS: fsys, Format: 1}); err != nil {
-		t.Fatal(err)
-	}
-	s := openStore(t, fsys, 0)
-	newer, err := pack.NewCodec(s.cfg.Key, 0, pack.CodecMinLZ, 2)
-	if err != nil {
-		t.Fatal(err)
-	}
-	plain := chunkOf(9, 60000)
-	rec := newer.Encode(nil, pack.KindData, s.ID(plain), plain)
-	ses := begin(t, s)
-	defer ses.Close()
-	if _, err := ses.Put(ctx, []pack.Record{rec}); err == nil || !strings.Contains(err.Error(), "minlz") {
-		t.Errorf("a session takes it: %v", err)
-	}
-	if h, err := s.StoreAnew(ctx, "replica", []ID{rec.ID}, [][]byte{rec.Bytes}); err != nil || h.Chunks != 1 {
-		t.Fatal(h, err)
-	}
-	mustGet(t, s, rec.ID, plain)
-	if got := codecOf(t, s, rec.ID); got != pack.CodecZstd {
-		t.Errorf("stored by %v", got)
 	}
 }
 

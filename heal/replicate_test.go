@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"math/rand/v2"
 	"strings"
 	"testing"
 
@@ -13,6 +14,76 @@ import (
 	"holdfast/chunkstore/catalog"
 	"holdfast/chunkstore/pack"
 )
+
+// formatsIn returns the store formats that the records of a store's packs ask for.
+func formatsIn(t testing.TB, fsys vfs.FS) map[int]int {
+	t.Helper()
+	n := map[int]int{}
+	for _, path := range packPaths(t, fsys) {
+		b := readFile(t, fsys, path)
+		if _, _, err := pack.Scan(bytes.NewReader(b), int64(len(b)), func(_ pack.Entry, rec []byte) error {
+			r, err := pack.CheckStored(rec)
+			n[r.Format()]++
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return n
+}
+
+// TestHealAcrossFormats: two stores of one key and other formats, of which each lacks what
+// the other has, mend each other, and each holds what it can hold; then the newer one takes
+// a version of the older one as it is stored.
+func TestHealAcrossFormats(t *testing.T) {
+	for format := 1; format < chunkstore.FormatVersion; format++ {
+		a, b := vfs.NewMem(), vfs.NewMem()
+		if _, err := chunkstore.Create("/store", chunkstore.CreateOptions{FS: a, Format: format}); err != nil {
+			t.Fatal(err)
+		}
+		src := openWorld(t, a)
+		newReplica(t, b, src)
+		dst := openWorld(t, b)
+		noise := make([]byte, 2<<20)
+		rand.NewChaCha8([32]byte{5}).Read(noise)
+		var w *world
+		for _, s := range []*chunkstore.Store{src, dst} {
+			w = &world{}
+			w.capture(t, s, "vm", 1, bytes.Repeat([]byte("all of one line, "), 70000))
+			w.capture(t, s, "vm", 2, noise)
+		}
+		closeBoth(t, src, dst)
+		lostA := loseChunks(t, a, func(i int) bool { return i%2 == 0 })
+		lostB := loseChunks(t, b, func(i int) bool { return i%2 == 1 })
+		if lostA == 0 || lostB == 0 {
+			t.Fatal("nothing was hurt")
+		}
+		src, dst = openTwins(t, a, b)
+		for i, s := range []*chunkstore.Store{src, dst} {
+			if rep := mustScrub(t, s, Options{Repair: true}, "together"); rep.Left.Exists() {
+				t.Fatalf("format %d, store %d: %s", format, i, describe(rep))
+			}
+		}
+		src.SetDonors(nil)
+		dst.SetDonors(nil)
+		w.whole(t, src, "the older one")
+		w.whole(t, dst, "the newer one")
+		noise = bytes.Clone(noise)
+		rand.NewChaCha8([32]byte{6}).Read(noise[:1<<20])
+		w.capture(t, src, "vm", 3, noise)
+		mustReplicate(t, src, dst, ReplicateOptions{}, "to a newer format")
+		w.whole(t, dst, "the newer one with one more")
+		closeBoth(t, src, dst)
+		for f, n := range formatsIn(t, a) {
+			if f > format {
+				t.Errorf("a store of format %d holds %d records of format %d", format, n, f)
+			}
+		}
+		if n := formatsIn(t, b); n[chunkstore.FormatVersion] == 0 || n[1]+n[2] == 0 {
+			t.Errorf("the newer store holds %v", n)
+		}
+	}
+}
 
 // newReplica makes an empty store on a filesystem with the key of another.
 func newReplica(t testing.TB, fsys vfs.FS, of *chunkstore.Store) {

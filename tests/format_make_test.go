@@ -43,6 +43,8 @@ var fixtureKinds = map[string]struct {
 	"aged":          {CreateOptions: chunkstore.CreateOptions{FrameSize: 16 << 10, Format: 1}, aged: true},
 	"minlz":         {CreateOptions: chunkstore.CreateOptions{FrameSize: 16 << 10, Format: 2, NoParity: true}},
 	"minlz-aged":    {CreateOptions: chunkstore.CreateOptions{FrameSize: 16 << 10, Format: 2}, aged: true},
+	"sums":          {CreateOptions: chunkstore.CreateOptions{FrameSize: 16 << 10, Format: 3, NoParity: true}},
+	"sums-aged":     {CreateOptions: chunkstore.CreateOptions{FrameSize: 16 << 10, Format: 3}, aged: true},
 }
 
 const maxFixture = 300 << 10

@@ -38,7 +38,7 @@ func upgradeCommand() *cli.Command {
 		Name:      "upgrade",
 		Usage:     "let an older store have what newer ones have",
 		UsageText: "holdfast upgrade [--compression CODEC] [--dry-run]",
-		Description: `Has chunks to come compressed as in new stores. What is stored stays as it is
+		Description: `Has chunks to come compressed and summed as in new stores. What is stored stays as it is
 and is read as before. A store that was upgraded can't be opened by a holdfast that is older
 than its format, and no store goes back to an older format. End what else has the store open
 first, as status tells: a mount by an older holdfast could read no more. Upgrade the replicas
