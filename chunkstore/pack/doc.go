@@ -79,7 +79,7 @@
 // A sum, where nothing else is said, is the first 16 bytes of an unkeyed BLAKE3
 // hash: a scrub checks the stored bytes without the store's key and without
 // decoding them. The sums of records and of blocks find rot, and nothing is
-// believed for them: anyone can make one, of BLAKE3 as of XXH3, which costs a fifth.
+// believed for them: anyone can make one, of BLAKE3 as of XXH3.
 // The chunk id proves the plain bytes; nothing is served unless it fits.
 //
 // A pack may hold records of both magics. A record that moves to another pack, or is
