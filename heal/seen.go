@@ -1,36 +1,49 @@
 package heal
 
-import "holdfast/chunkstore/pack"
+import (
+	"encoding/binary"
 
-// seen remembers maps that a walk need not follow again, in a fixed amount of
+	"holdfast/chunkstore/pack"
+)
+
+// seen remembers maps that a walk need not follow again, in a bounded amount of
 // memory: where it is full it forgets. To forget costs a second look at a map,
 // no more. Versions are walked in the order in which they were captured, and
 // each shares nearly all of its maps with the one before, so what is worth
 // remembering was seen last.
+//
+// It begins small and doubles: all of it counts as alive for the collector, which
+// lets as much garbage lie about. It is not safe for concurrent use.
 type seen struct {
-	sets []seenSet
+	sets []seenSet // 2^k
+	ids  int       // that were put into them, at least as many as they hold
 }
 
-// seenSet holds the ids whose hash leads here, the one put last in front.
-type seenSet [seenWays][16]byte // half an id: 2^64 maps to meet another
+// seenSet holds the ids whose first bits lead here, the one put last in front.
+type seenSet [seenWays]halfID
+
+// halfID is the first half of an id: 2^64 maps to meet another. Zeros are none.
+type halfID [16]byte
 
 const (
 	seenWays = 4
-	// seenSets makes 32 MiB, which remember the maps of 2 million regions, 8 TiB
-	// of disks. Memory that is not needed is never touched.
-	seenSets = 1 << 19
+	// leastSeenSets make 128 KiB: the maps of 4,000 regions, 16 GiB of disks, before
+	// they are doubled.
+	leastSeenSets = 1 << 11
+	// mostSeenSets make 32 MiB, which remember the maps of 2 million regions, 8 TiB
+	// of disks.
+	mostSeenSets = 1 << 19
 )
 
-func newSeen() *seen { return &seen{make([]seenSet, seenSets)} }
+func newSeen() *seen { return &seen{sets: make([]seenSet, leastSeenSets)} }
 
-func (s *seen) set(id pack.ID) *seenSet {
-	n := uint32(id[16]) | uint32(id[17])<<8 | uint32(id[18])<<16
-	return &s.sets[n%uint32(len(s.sets))]
+func (s *seen) set(half halfID) *seenSet {
+	return &s.sets[binary.LittleEndian.Uint32(half[:])&uint32(len(s.sets)-1)]
 }
 
 func (s *seen) has(id pack.ID) bool {
-	half := [16]byte(id[:16])
-	for _, h := range s.set(id) {
+	half := halfID(id[:len(halfID{})])
+	for _, h := range s.set(half) {
 		if h == half {
 			return true
 		}
@@ -39,8 +52,15 @@ func (s *seen) has(id pack.ID) bool {
 }
 
 func (s *seen) add(id pack.ID) {
-	set := s.set(id)
-	half := [16]byte(id[:16])
+	if s.ids >= len(s.sets)*seenWays/2 && len(s.sets) < mostSeenSets {
+		s.grow()
+	}
+	s.put(halfID(id[:len(halfID{})]))
+	s.ids++
+}
+
+func (s *seen) put(half halfID) {
+	set := s.set(half)
 	for i := range set {
 		if set[i] == half || i == seenWays-1 {
 			copy(set[1:i+1], set[:i])
@@ -48,4 +68,18 @@ func (s *seen) add(id pack.ID) {
 		}
 	}
 	set[0] = half
+}
+
+// grow doubles the sets. In each the order stays.
+func (s *seen) grow() {
+	old := s.sets
+	s.sets, s.ids = make([]seenSet, 2*len(old)), 0
+	for i := range old {
+		for way := seenWays - 1; way >= 0; way-- {
+			if half := old[i][way]; half != (halfID{}) {
+				s.put(half)
+				s.ids++
+			}
+		}
+	}
 }
