@@ -30,6 +30,26 @@ func shapeOf(covered int64) shape {
 	return s
 }
 
+// size is the length of a pack of this shape.
+func (s shape) size() int64 { return s.covered + 2*(s.sumsLen()+TrailerLen) + s.parityLen() }
+
+// coveredBy returns all that parity can cover in a pack of size bytes.
+func coveredBy(size int64) (covered []int64) {
+	for block := int64(blockUnit); block <= maxBlock; block += blockUnit {
+		for blocks := int64(1); (blocks-1)*block < size && (blocks <= targetBlocks || block == maxBlock); blocks++ {
+			s := shapeOf(blocks * block) // the others of so many blocks differ in what they cover alone
+			if s.block != block {
+				continue
+			}
+			s.covered -= s.size() - size
+			if s == shapeOf(s.covered) {
+				covered = append(covered, s.covered)
+			}
+		}
+	}
+	return covered
+}
+
 func ceilDiv(a, b int64) int64 { return (a + b - 1) / b }
 
 // total is the number of blocks with those of parity.

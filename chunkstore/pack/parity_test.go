@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"slices"
 	"testing"
 )
 
@@ -29,6 +30,9 @@ func TestShape(t *testing.T) {
 		// A full pack survives a run of 4 MiB wherever it begins.
 		if run := int64(2*s.stripes-1)*s.block - s.block + 1; covered >= 1023<<16 && run < 4<<20 {
 			t.Errorf("%d bytes: a run of %d bytes heals", covered, run)
+		}
+		if all := coveredBy(s.size()); !slices.Contains(all, covered) || len(all) > 20 {
+			t.Errorf("%d bytes: a pack of %d covers one of %d", covered, s.size(), all)
 		}
 		seen := make([]int, s.total())
 		for stripe := range s.stripes {
@@ -244,5 +248,18 @@ func BenchmarkParity(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// TestUnreadableSectorsHeal: one sector that cannot be read, wherever it lies, does not
+// hide what else there is of a pack that is read in one piece.
+func TestUnreadableSectorsHeal(t *testing.T) {
+	const sector = 512
+	for _, n := range []int{1, 3000} {
+		b, _ := parityPack(t, n, formatV2)
+		for from := int64(0); from < int64(len(b)); from += sector {
+			rd := &hurtReader{bytes.NewReader(b), from, from + sector}
+			healsTo(t, rd, int64(len(b)), b, fmt.Sprintf("sector at %d of %d", from, len(b)))
+		}
 	}
 }

@@ -55,8 +55,7 @@ func (t *trailer) size() int64 {
 	if t.parity == parityNone {
 		return t.covered() + TrailerLen
 	}
-	sh := shapeOf(t.covered())
-	return t.covered() + 2*(sh.sumsLen()+TrailerLen) + sh.parityLen()
+	return shapeOf(t.covered()).size()
 }
 
 // Fills reports whether a finished pack of size bytes has room for nothing but so many
@@ -115,8 +114,9 @@ func parseTrailer(b []byte) (trailer, error) {
 	return t, nil
 }
 
-// findTrailer reads the trailer at the pack's end or, when that is lost, finds
-// the other one by its magic. The pack may be shorter than it says.
+// findTrailer reads the trailer at the pack's end or, when that is lost, the other
+// one: where it stands in a whole pack of this size or, as the pack may be shorter than it
+// says, where its magic is found.
 func findTrailer(r io.ReaderAt, size int64) (trailer, error) {
 	b := make([]byte, TrailerLen)
 	if size >= HeaderLen+TrailerLen && readFull(r, b, size-TrailerLen, size) == nil {
@@ -124,6 +124,15 @@ func findTrailer(r io.ReaderAt, size int64) (trailer, error) {
 			return t, nil
 		} else if err != nil && string(b[:8]) == trailerMagic && !isNoTrailer(err) {
 			return trailer{}, err
+		}
+	}
+	for _, covered := range coveredBy(size) {
+		off := covered + shapeOf(covered).sumsLen()
+		if readFull(r, b, off, size) != nil {
+			continue
+		}
+		if t, err := parseTrailer(b); err == nil && t.stands(off) {
+			return t, nil
 		}
 	}
 	return searchTrailer(r, size)
