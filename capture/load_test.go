@@ -1,21 +1,26 @@
 package capture
 
 import (
+	"context"
+	"errors"
 	"math/rand/v2"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"holdfast/capture/source"
+	"holdfast/chunkstore"
 	"holdfast/chunkstore/disk"
+	"holdfast/chunkstore/pack"
 )
 
 // watched is a disk of regions, all data, and a Cutter: it counts what is read and what
-// is worked on. No cut ends before all buffers were read into once.
+// is worked on. No read ends before as many have begun as there are to be at once, no cut
+// before all buffers were read into once.
 type watched struct {
 	*memDisk
-	buffers int64
-	full    chan struct{} // closed when as many reads as buffers have begun
+	readers, buffers int64
+	some, full       chan struct{} // closed when as many reads as readers, as buffers have begun
 
 	begun, now, done   atomic.Int64 // reads that have begun, that are under way; cuts that have ended
 	mostRead, mostHeld atomic.Int64 // at once: under way; read and not yet cut
@@ -27,23 +32,34 @@ func (w *watched) ReadAt(p []byte, off int64) (int, error) {
 	defer w.now.Add(-1)
 	begun := w.begun.Add(1)
 	raise(&w.mostHeld, begun-w.done.Load()) // what ended meanwhile makes it less, never more
+	if begun == w.readers {
+		close(w.some)
+	}
 	if begun == w.buffers {
 		close(w.full)
 	}
+	w.wait(w.some)
 	return w.memDisk.ReadAt(p, off)
 }
 
 func (w *watched) Name() string { return "watched" }
 
 func (w *watched) Cut(buf []int, n int64, length int) []int {
-	select {
-	case <-w.full:
-	case <-time.After(time.Minute):
-		w.stuck.Store(true)
-	}
+	w.wait(w.full)
 	buf = Grid{}.Cut(buf, n, length)
 	w.done.Add(1)
 	return buf
+}
+
+func (w *watched) wait(c <-chan struct{}) {
+	if w.stuck.Load() {
+		return
+	}
+	select {
+	case <-c:
+	case <-time.After(time.Minute):
+		w.stuck.Store(true)
+	}
 }
 
 func raise(most *atomic.Int64, n int64) {
@@ -51,8 +67,8 @@ func raise(most *atomic.Int64, n int64) {
 	}
 }
 
-// TestReadsGoOnWhileRegionsAreHashed: into each buffer, but no further, and no more at
-// once than is good for the source.
+// TestReadsGoOnWhileRegionsAreHashed: into each buffer, but no further, and as many at
+// once as are good for the source.
 func TestReadsGoOnWhileRegionsAreHashed(t *testing.T) {
 	const regions = 30
 	data := make([]byte, regions*disk.RegionSize)
@@ -62,7 +78,7 @@ func TestReadsGoOnWhileRegionsAreHashed(t *testing.T) {
 	}
 	f := newFixture(t)
 	for i, n := range []int{1, 2, 3, 4, 7, 24} {
-		w := &watched{memDisk: &memDisk{b: data, extents: []source.Extent{{Length: int64(len(data)), Data: true}}}, buffers: int64(n), full: make(chan struct{})}
+		w := &watched{memDisk: allData(data), readers: int64(max(1, (n-2)/2)), buffers: int64(n), some: make(chan struct{}), full: make(chan struct{})}
 		o := options("vm", i, w.memDisk)
 		o.Disks[0].Source = &source.Opened{Disk: w, Format: "raw"}
 		o.VM = string(rune('a' + i)) // no previous version
@@ -72,8 +88,69 @@ func TestReadsGoOnWhileRegionsAreHashed(t *testing.T) {
 			t.Fatal(err)
 		}
 		f.check(v, w.memDisk)
-		if w.stuck.Load() || w.mostHeld.Load() > int64(n) || w.mostRead.Load() > int64(max(1, (n-2)/2)) {
+		if w.stuck.Load() || w.mostHeld.Load() > int64(n) || w.mostRead.Load() != w.readers {
 			t.Errorf("%d buffers: at the most %d regions were held and %d read at once; stuck: %v", n, w.mostHeld.Load(), w.mostRead.Load(), w.stuck.Load())
+		}
+	}
+}
+
+func allData(b []byte) *memDisk {
+	return &memDisk{b: b, extents: []source.Extent{{Length: int64(len(b)), Data: true}}}
+}
+
+// lostStore fails all look-ups when so many are under way.
+type lostStore struct {
+	*chunkstore.Store
+	workers int64
+	asked   atomic.Int64
+	all     chan struct{}
+}
+
+type lostSession struct {
+	chunkstore.Session
+	s *lostStore
+}
+
+var errNoAnswers = errors.New("lost")
+
+func (s *lostStore) Begin(ctx context.Context, what string) (chunkstore.Session, error) {
+	ses, err := s.Store.Begin(ctx, what)
+	return &lostSession{ses, s}, err
+}
+
+func (c *lostSession) Has(context.Context, []pack.ID, []bool) error {
+	if c.s.asked.Add(1) == c.s.workers {
+		close(c.s.all)
+	}
+	<-c.s.all
+	return errNoAnswers
+}
+
+// TestFailedWorkersEndReads: where all workers fail at once, nobody gives a buffer back,
+// and who waits for one does not wait on.
+func TestFailedWorkersEndReads(t *testing.T) {
+	const regions = 30
+	data := make([]byte, regions*disk.RegionSize)
+	for i := range regions {
+		data[i*disk.RegionSize] = byte(i + 1)
+	}
+	f := newFixture(t)
+	for _, n := range []int{1, 3, 7} {
+		s := &lostStore{Store: f.store, workers: int64(n), all: make(chan struct{})}
+		o := options("vm", 1, allData(data))
+		o.Workers, o.KeepFree, o.KeepSwap = n, true, true
+		ended := make(chan error)
+		go func() {
+			_, err := Run(t.Context(), s, o)
+			ended <- err
+		}()
+		select {
+		case err := <-ended:
+			if !errors.Is(err, errNoAnswers) {
+				t.Errorf("%d workers: %v", n, err)
+			}
+		case <-time.After(time.Minute):
+			t.Fatalf("%d workers failed, and the capture goes on", n)
 		}
 	}
 }
