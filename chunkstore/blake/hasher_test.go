@@ -251,23 +251,32 @@ func TestGenerated(t *testing.T) {
 	}
 }
 
-// FuzzSum cuts data into messages by seed, and hashes them together and one by one.
-func FuzzSum(f *testing.F) {
+// addPatterns adds the seeds of who cuts data by seed.
+func addPatterns(f *testing.F) {
 	f.Add(pattern(3), uint64(1))
 	f.Add(pattern(5*chunkLen+1), uint64(2))
 	f.Add(pattern(40*chunkLen), uint64(3))
+}
+
+// cutBySeed makes messages of data, in two parts each, for one of the keys.
+func cutBySeed(data []byte, seed uint64) (key []byte, messages []Message, r *rand.Rand) {
+	if seed%2 == 1 {
+		key = testKey
+	}
+	r = rand.New(rand.NewPCG(seed, 0))
+	for rest := data; len(rest) > 0; {
+		n := min(len(rest), 1+r.IntN(1<<r.IntN(17)))
+		cut := r.IntN(n + 1)
+		messages, rest = append(messages, Message{rest[:cut], rest[cut:n]}), rest[n:]
+	}
+	return key, messages, r
+}
+
+// FuzzSum cuts data into messages by seed, and hashes them together and one by one.
+func FuzzSum(f *testing.F) {
+	addPatterns(f)
 	f.Fuzz(func(t *testing.T, data []byte, seed uint64) {
-		key := testKey
-		if seed%2 == 0 {
-			key = nil
-		}
-		r := rand.New(rand.NewPCG(seed, 0))
-		var messages []Message
-		for rest := data; len(rest) > 0; {
-			n := min(len(rest), 1+r.IntN(1<<r.IntN(17)))
-			cut := r.IntN(n + 1)
-			messages, rest = append(messages, Message{rest[:cut], rest[cut:n]}), rest[n:]
-		}
+		key, messages, _ := cutBySeed(data, seed)
 		for _, k := range kernels() {
 			h := newHasher(key, k)
 			checkMany(t, h, key, messages)

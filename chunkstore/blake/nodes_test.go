@@ -286,21 +286,9 @@ func TestNodesAreFrozen(t *testing.T) {
 }
 
 func FuzzNodes(f *testing.F) {
-	f.Add(pattern(3), uint64(1))
-	f.Add(pattern(5*chunkLen+1), uint64(2))
-	f.Add(pattern(40*chunkLen), uint64(3))
+	addPatterns(f)
 	f.Fuzz(func(t *testing.T, data []byte, seed uint64) {
-		key := testKey
-		if seed%2 == 0 {
-			key = nil
-		}
-		r := rand.New(rand.NewPCG(seed, 0))
-		var messages []Message
-		for rest := data; len(rest) > 0; {
-			n := min(len(rest), 1+r.IntN(1<<r.IntN(17)))
-			cut := r.IntN(n + 1)
-			messages, rest = append(messages, Message{rest[:cut], rest[cut:n]}), rest[n:]
-		}
+		key, messages, r := cutBySeed(data, seed)
 		log := 10 + r.IntN(6)
 		for _, k := range kernels() {
 			h := newHasher(key, k)
