@@ -98,33 +98,7 @@ func allData(b []byte) *memDisk {
 	return &memDisk{b: b, extents: []source.Extent{{Length: int64(len(b)), Data: true}}}
 }
 
-// lostStore fails all look-ups when so many are under way.
-type lostStore struct {
-	*chunkstore.Store
-	workers int64
-	asked   atomic.Int64
-	all     chan struct{}
-}
-
-type lostSession struct {
-	chunkstore.Session
-	s *lostStore
-}
-
 var errNoAnswers = errors.New("lost")
-
-func (s *lostStore) Begin(ctx context.Context, what string) (chunkstore.Session, error) {
-	ses, err := s.Store.Begin(ctx, what)
-	return &lostSession{ses, s}, err
-}
-
-func (c *lostSession) Has(context.Context, []pack.ID, []bool) error {
-	if c.s.asked.Add(1) == c.s.workers {
-		close(c.s.all)
-	}
-	<-c.s.all
-	return errNoAnswers
-}
 
 // TestFailedWorkersEndReads: where all workers fail at once, nobody gives a buffer back,
 // and who waits for one does not wait on.
@@ -136,7 +110,15 @@ func TestFailedWorkersEndReads(t *testing.T) {
 	}
 	f := newFixture(t)
 	for _, n := range []int{1, 3, 7} {
-		s := &lostStore{Store: f.store, workers: int64(n), all: make(chan struct{})}
+		var asked atomic.Int64
+		all := make(chan struct{})
+		s := &hookedStore{Store: f.store, has: func(chunkstore.Session, context.Context, []pack.ID, []bool) error {
+			if asked.Add(1) == int64(n) { // then all workers are at it
+				close(all)
+			}
+			<-all
+			return errNoAnswers
+		}}
 		o := options("vm", 1, allData(data))
 		o.Workers, o.KeepFree, o.KeepSwap = n, true, true
 		ended := make(chan error)

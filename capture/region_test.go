@@ -49,44 +49,27 @@ func TestNothingIsLeftOfTheLastRegion(t *testing.T) {
 	}
 }
 
-// recordStore checks that records are what they would be if the capture had hashed their
-// plain bytes for them alone.
-type recordStore struct {
-	*chunkstore.Store
-	framed atomic.Int64
-}
-
-type recordSession struct {
-	chunkstore.Session
-	s *recordStore
-}
-
-func (s *recordStore) Begin(ctx context.Context, what string) (chunkstore.Session, error) {
-	ses, err := s.Store.Begin(ctx, what)
-	return &recordSession{ses, s}, err
-}
-
-func (c *recordSession) Put(ctx context.Context, recs []pack.Record) (chunkstore.PutResult, error) {
-	codec := c.s.Codec()
-	for _, rec := range recs {
-		plain, err := codec.Decode(nil, rec.Bytes, rec.ID)
-		if err != nil {
-			return chunkstore.PutResult{}, err
-		}
-		if !bytes.Equal(rec.Bytes, codec.Encode(nil, rec.Kind, codec.ID(plain), plain).Bytes) {
-			return chunkstore.PutResult{}, fmt.Errorf("a record of %d bytes is not that of its bytes", len(plain))
-		}
-		c.s.framed.Add(int64(codec.ChainsOf(len(plain))))
-	}
-	return c.Session.Put(ctx, recs)
-}
-
 // TestRecordsAreThoseOfTheirBytes: what naming a region's chunks left for their records
-// goes to the right ones, also where chunks between them are stored already.
+// goes to the right ones, also where chunks between them are stored already: records are
+// what they would be if the capture had hashed their plain bytes for them alone.
 func TestRecordsAreThoseOfTheirBytes(t *testing.T) {
 	f := newFixture(t)
 	d := newDisk(8, 20<<20)
-	s := &recordStore{Store: f.store}
+	var framed atomic.Int64
+	s := &hookedStore{Store: f.store, put: func(ses chunkstore.Session, ctx context.Context, recs []pack.Record) (chunkstore.PutResult, error) {
+		codec := f.store.Codec()
+		for _, rec := range recs {
+			plain, err := codec.Decode(nil, rec.Bytes, rec.ID)
+			if err != nil {
+				return chunkstore.PutResult{}, err
+			}
+			if !bytes.Equal(rec.Bytes, codec.Encode(nil, rec.Kind, codec.ID(plain), plain).Bytes) {
+				return chunkstore.PutResult{}, fmt.Errorf("a record of %d bytes is not that of its bytes", len(plain))
+			}
+			framed.Add(int64(codec.ChainsOf(len(plain))))
+		}
+		return ses.Put(ctx, recs)
+	}}
 	for at := range 3 {
 		v, err := Run(context.Background(), s, options("vm", at+1, d))
 		if err != nil {
@@ -98,7 +81,7 @@ func TestRecordsAreThoseOfTheirBytes(t *testing.T) {
 		}
 		d.extents = []source.Extent{{Length: int64(len(d.b)), Data: true}}
 	}
-	if f.store.Info().FormatVersion >= 3 && s.framed.Load() == 0 {
+	if f.store.Info().FormatVersion >= 3 && framed.Load() == 0 {
 		t.Error("no record had frames that were summed by what naming left")
 	}
 }

@@ -12,28 +12,15 @@ import (
 var errLost = errors.New("lost by the test")
 
 // lossyStore loses the answer of each commit; the commit itself is done or not.
-type lossyStore struct {
-	*chunkstore.Store
-	done bool
-}
-
-type lossySession struct {
-	chunkstore.Session
-	s *lossyStore
-}
-
-func (s *lossyStore) Begin(ctx context.Context, what string) (chunkstore.Session, error) {
-	ses, err := s.Store.Begin(ctx, what)
-	return &lossySession{ses, s}, err
-}
-
-func (c *lossySession) Commit(ctx context.Context, name string, body []byte) error {
-	if c.s.done {
-		if err := c.Session.Commit(ctx, name, body); err != nil {
-			return err
+func lossyStore(s *chunkstore.Store, done bool) *hookedStore {
+	return &hookedStore{Store: s, commit: func(ses chunkstore.Session, ctx context.Context, name string, body []byte) error {
+		if done {
+			if err := ses.Commit(ctx, name, body); err != nil {
+				return err
+			}
 		}
-	}
-	return errLost
+		return errLost
+	}}
 }
 
 // TestLostAnswerOfACommit: a capture whose commit was done though its answer
@@ -41,16 +28,16 @@ func (c *lossySession) Commit(ctx context.Context, name string, body []byte) err
 func TestLostAnswerOfACommit(t *testing.T) {
 	f := newFixture(t)
 	d := newDisk(3, 6<<20)
-	if _, err := Run(context.Background(), &lossyStore{f.store, false}, options("vm", 1, d)); !errors.Is(err, errLost) {
+	if _, err := Run(context.Background(), lossyStore(f.store, false), options("vm", 1, d)); !errors.Is(err, errLost) {
 		t.Fatalf("the commit was not done: %v", err)
 	}
-	v, err := Run(context.Background(), &lossyStore{f.store, true}, options("vm", 1, d))
+	v, err := Run(context.Background(), lossyStore(f.store, true), options("vm", 1, d))
 	if err != nil {
 		t.Fatalf("the commit was done: %v", err)
 	}
 	f.check(v, d)
 	// Another's version of the same name is not ours.
-	if _, err := Run(context.Background(), &lossyStore{f.store, false}, options("vm", 1, d)); !errors.Is(err, errLost) {
+	if _, err := Run(context.Background(), lossyStore(f.store, false), options("vm", 1, d)); !errors.Is(err, errLost) {
 		t.Fatalf("another capture has the name: %v", err)
 	}
 	ids, err := catalog.IDs(context.Background(), f.store, "vm")
