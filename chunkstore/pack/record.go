@@ -105,7 +105,7 @@ func (r Record) Codec() CodecID { return CodecID(r.Bytes[5]) }
 // Format is the oldest store format that holds such a record.
 func (r Record) Format() int {
 	format := r.Codec().Format()
-	if r.Bytes[magicLen-1] == recordV2.magic()[magicLen-1] {
+	if recordV2.magic() == [magicLen]byte(r.Bytes) {
 		format = formatV2
 	}
 	return format
